@@ -100,8 +100,8 @@ def stored_content_id(headers: Any) -> str:
     Earlier releases wrote it as ``ce_id``.
     """
     by_name = dict(headers)
-    found: bytes = by_name.get(CONTENT_ID_HEADER) or by_name.get("ce_id", b"")
-    return found.decode()
+    found: bytes = by_name.get(CONTENT_ID_HEADER) or by_name.get("ce_id") or b""
+    return found.decode(errors="replace")
 
 
 def encode_raw_headers(raw: RawRecord, content: bytes | None = None) -> list[tuple[str, bytes]]:
@@ -166,7 +166,7 @@ def decode_raw(key: bytes, value: bytes | None, headers: Any) -> RawRecord:
         written_before="again" in by_name,
         corrects_event_id=by_name.get("correctionof", b"").decode(),
         # Earlier releases gave the same id to the same content, so it does not identify an event.
-        event_id=by_name["ce_id"].decode() if CONTENT_ID_HEADER in by_name else "",
+        event_id=by_name.get("ce_id", b"").decode() if CONTENT_ID_HEADER in by_name else "",
         erasure=_ERASED.get(by_name.get("erased", b""), ""),
     )
 

@@ -31,9 +31,10 @@ from gateway.kafka.unreadable_records import DECODING_ERRORS, skip
 from gateway.messages.cloudevents import decode_raw
 from gateway.messages.outgoing import OutgoingRecord, partition_for
 from gateway.messages.suppression import SuppressionKind, encode_suppression
-from gateway.messages.topics import AUDIT, DIGESTS, RAW, SUPPRESSIONS, TOPICS
+from gateway.messages.topics import AUDIT, DIGESTS, RAW, REJECTIONS, SUPPRESSIONS, TOPICS
 from gateway.operations.erasure_request import ErasureRequest
 from gateway.pipeline.catch_up import wait_until_harmonised
+from gateway.pipeline.id_claims import rejection_key
 from gateway.pipeline.loaded_config import LoadedConfig
 from gateway.pipeline.record_processor import RecordProcessor, build_record_processor
 from gateway.pipeline.stream_state import RawEntry, StreamState, erasure_entry
@@ -346,6 +347,7 @@ def _record_keys(
         keys |= {
             (RAW.name, raw.key.encode()),
             (DIGESTS.name, f"{record.connector}|{record.stream}|{record.native_id}".encode()),
+            (REJECTIONS.name, rejection_key(raw).encode()),
         }
     return keys
 

@@ -131,7 +131,11 @@ class ConnectorIds:
         known = state.digests.get(native_id)
         if known is not None and is_of_another_stream(known):
             return False
-        if entry.raw.erasure == "asked" or native_id.startswith(MISSING_ID_PREFIX):
+        if (
+            len(self._streams) == 1
+            or entry.raw.erasure == "asked"
+            or native_id.startswith(MISSING_ID_PREFIX)
+        ):
             return True
         return self.holder(state, native_id) is None
 

@@ -204,6 +204,18 @@ class TestOnKafka:
         asyncio.run(scenario())
 
 
+def test_an_erasure_of_a_rejected_id_writes_no_raw_record() -> None:
+    both = offline()
+    written(both, both.a, entry(both.a, "1", "A"))
+    written(both, both.b, entry(both.b, "1", "B"))
+    alone = StreamState(Settings(kafka_bootstrap="127.0.0.1:1"), "xx-registry", "b")
+    alone.digests["1"] = both.b.digests["1"]
+    claimed = alone._ids.resolve(alone, [erasure_entry(raw(alone, "1", None), "asked")])
+    assert not claimed.entries
+    assert {message.key for message in claimed.extra} == {b"xx-registry|b|1", b"xx-registry/b|1"}
+    assert all(message.value is None for message in claimed.extra)
+
+
 def entry(state: StreamState, native_id: str, title: str | None) -> RawEntry:
     record = raw(state, native_id, title)
     return RawEntry(record, content_digest(record), None)
