@@ -58,6 +58,7 @@ FETCH_BYTES = 1_048_576
 RECORDS_PER_YIELD = 100
 """Number of records after which heartbeats and pollers may run on the event loop."""
 POSITION_SECONDS = 10.0
+METADATA_MS = 30_000  # finds new partitions, and a topic that was created again
 STOP_SECONDS = 8.0
 FIRST_RETRY_SECONDS = 0.2
 MAX_RETRY_SECONDS = 10.0
@@ -159,11 +160,8 @@ class HarmoniseStage(ConsumerRebalanceListener):  # type: ignore[misc]
             ) from error
         self._restarts = self._restarts + 1 if self._progress.failed else 0
         self._progress.mark_failed(f"{self._topic} cannot be read ({type(error).__name__})")
-        delay = (
-            MAX_RETRY_SECONDS
-            if isinstance(error, AUTHORIZATION_ERRORS)
-            else min(MAX_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(self._restarts, 8))
-        )
+        doublings = 8 if isinstance(error, AUTHORIZATION_ERRORS) else min(self._restarts, 8)
+        delay = min(MAX_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2**doublings)
         log.warning("stage restarts", error=type(error).__name__, next_try_seconds=round(delay, 1))
         await asyncio.sleep(delay)
 
@@ -183,6 +181,7 @@ class HarmoniseStage(ConsumerRebalanceListener):  # type: ignore[misc]
                 session_timeout_ms=10_000,
                 heartbeat_interval_ms=2_000,
                 max_poll_interval_ms=120_000,
+                metadata_max_age_ms=METADATA_MS,
             )
             self.consumer = consumer
             consumer.subscribe([self._topic], listener=self)
@@ -380,7 +379,8 @@ class HarmoniseStage(ConsumerRebalanceListener):  # type: ignore[misc]
         delay = FIRST_RETRY_SECONDS * 2 ** min(state.failures - 1, 8)
         if isinstance(error, Fenced):
             delay += FENCED_BACKOFF_SECONDS
-        state.retry_at = time.monotonic() + min(MAX_RETRY_SECONDS, delay)
+        delay = min(MAX_RETRY_SECONDS, delay)
+        state.retry_at = time.monotonic() + delay
         log.warning(
             "stage waits",
             partition=topic_partition.partition,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from aiokafka import codec
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.errors import CorruptRecordException, UnsupportedCodecError
 from aiokafka.record._crc32c import crc as crc32c
 
@@ -207,6 +207,41 @@ def test_stage_stops_being_ready_when_its_topic_is_deleted(site: tuple[Path, Set
         await until(lambda: blocked_commits.blocked_seconds("harmonise") == 0)
         monitor.cancel()
         await asyncio.wait([monitor])
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.kafka
+def test_stage_reads_new_partitions_and_notices_another_topic_of_its_name(
+    site: tuple[Path, Settings],
+):
+    """A consumer that has lost its partitions only waits, and looks healthy."""
+    _, settings = site
+    name, bootstrap = "changing", settings.kafka_bootstrap
+
+    async def scenario() -> None:
+        await create(bootstrap, f"{name}-raw", f"{name}-out", f"{name}-rejects")
+        await fill(bootstrap, f"{name}-raw", [(b"k", b"one"), (b"k", b"two")])
+        stage = stage_of(settings, name)
+        client = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+        await client.start()
+        async with running(stage):
+            await until(lambda: stage.committed == 2)
+            await client.create_partitions({f"{name}-raw": NewPartitions(2)})
+            await fill(bootstrap, f"{name}-raw", [(b"k", b"three")], 1)
+            await until(lambda: stage.committed == 3, 90)
+            await client.delete_topics([f"{name}-raw"])
+            await asyncio.sleep(2)
+            await create(bootstrap, f"{name}-raw")
+            await fill(bootstrap, f"{name}-raw", [(b"k", b"four")])
+            await until(
+                lambda: (
+                    stage.committed == 4
+                    or "went back" in blocked_commits.blocked_reason("harmonise")
+                ),
+                90,
+            )
+        await client.close()
 
     asyncio.run(scenario())
 
