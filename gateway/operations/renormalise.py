@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.kafka.topic_reader import read_topic
+from gateway.kafka.unreadable_records import skip_unreadable
 from gateway.messages.cloudevents import decode_raw, stored_content_id
 from gateway.messages.outgoing import OutgoingRecord
 from gateway.messages.topics import RAW, REJECTIONS
@@ -59,14 +60,16 @@ async def find_changes(
     """
     await wait_until_harmonised(settings)
     prefix = f"{connector}|".encode()
-    latest: dict[bytes, ConsumerRecord] = {}
+    latest: dict[bytes, tuple[ConsumerRecord, str]] = {}
     async for record in read_topic(settings, RAW.name):
         if record.key.startswith(prefix):
-            latest[record.key] = record
+            with skip_unreadable(record):
+                raw = decode_raw(record.key, None, record.headers)
+                latest[record.key] = record, raw.stream
     results = {
         key: (record, processor(record))
-        for key, record in latest.items()
-        if stream in {"", decode_raw(key, None, record.headers).stream}
+        for key, (record, of_stream) in latest.items()
+        if stream in {"", of_stream}
     }
     topics = {outgoing.topic for _, result in results.values() for outgoing in result.outgoing} - {
         REJECTIONS.name
@@ -115,8 +118,9 @@ async def _published_event_ids(
             if record.value is None:
                 event_ids.pop((topic, record.key), None)
             else:
-                event_id = dict(record.headers)["ce_id"].decode()
-                event_ids[topic, record.key] = event_id, stored_content_id(record.headers)
+                with skip_unreadable(record):
+                    event_id = dict(record.headers)["ce_id"].decode()
+                    event_ids[topic, record.key] = event_id, stored_content_id(record.headers)
     return event_ids
 
 
@@ -147,7 +151,8 @@ async def _orphaned_documents(
             if (
                 record.value is not None
                 and (topic, record.key) not in reachable_keys
-                and headers["ce_source"].startswith(source)
+                and headers.get("ce_source", b"").startswith(source)
+                and "ce_id" in headers
             ):
                 orphans[topic, record.key] = record
     return [

@@ -21,6 +21,7 @@ from gateway.fetch.secrets import Secrets
 from gateway.harmonise.data_subjects import DataSubjectFinder, PersonalValueFinder
 from gateway.kafka.topic_reader import read_topic
 from gateway.kafka.transactions import read_partition
+from gateway.kafka.unreadable_records import DECODING_ERRORS, skip, skip_unreadable
 from gateway.messages.cloudevents import (
     DELETED_DIGEST,
     content_digest,
@@ -160,10 +161,12 @@ async def read_topics(
     async for record in read_topic(settings, RAW.name):
         if record.key.startswith(prefix):
             native_id = record.key[len(prefix) :].decode()
-            if (
-                _same_event(contents.raw.get(native_id), record)
-                and not decode_raw(record.key, None, record.headers).written_before
-            ):
+            try:
+                raw = decode_raw(record.key, None, record.headers)
+            except DECODING_ERRORS:
+                skip(record)
+                continue
+            if _same_event(contents.raw.get(native_id), record) and not raw.written_before:
                 contents.repeated_events[RAW.name, record.key] = record
             contents.raw[native_id] = record
     for topic in sorted(processor.output_topics(name)):
@@ -180,7 +183,8 @@ async def read_topics(
             settings, DIGESTS.name, partition_for(start[:-1], DIGESTS.partitions), [start]
         )
         contents.digests |= {
-            (stream, key[len(start) :].decode()): value for key, value in digests.items()
+            (stream, key[len(start) :].decode(errors="replace")): value
+            for key, value in digests.items()
         }
     contents.suppressed = await read_suppression_list(
         settings,
@@ -196,7 +200,8 @@ async def _read_rejections(settings: Settings, prefix: bytes) -> dict[str, Rejec
             native_id = record.key[len(prefix) :].decode()
             rejections.pop(native_id, None)
             if record.value is not None:
-                rejections[native_id] = msgspec.json.decode(record.value, type=Rejection)
+                with skip_unreadable(record):
+                    rejections[native_id] = msgspec.json.decode(record.value, type=Rejection)
     return rejections
 
 

@@ -80,7 +80,7 @@ def decode_state(value: bytes, kind: type[T], stream_state: StreamState) -> T:
         raise StreamHalted(
             "STATE_UNREADABLE",
             f"{CURSORS.name}: the {kind.__name__} of {name} cannot be read, so no gateway wrote "
-            "it; write a tombstone for its key, and the stream begins anew",
+            "it; write a tombstone for its key, and the stream is read from its beginning",
         ) from None
 
 
