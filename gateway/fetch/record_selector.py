@@ -34,6 +34,7 @@ from gateway.fetch.namespace_scope import require_narrow_scopes
 from gateway.fetch.native_ids import hash_native_id
 from gateway.fetch.record_texts import (
     RECORD_ERRORS,
+    is_storable,
     join_parts,
     readable_id,
     without_unreadable_texts,
@@ -408,9 +409,10 @@ class RecordSelector:
         return hash_native_id(self._secrets(key.secret), native_id)
 
     def position(self, item: SelectedNode) -> str:
-        """Return the position of a record in a change feed."""
+        """Return the position of a record in a change feed, if a request can state it."""
         cursor = self._stream.cursor
-        return self.text(item, cursor.feed.position) if cursor and cursor.feed else ""
+        position = self.text(item, cursor.feed.position) if cursor and cursor.feed else ""
+        return position if is_storable(position) else ""
 
     def _is_deletion(self, item: SelectedNode) -> bool:
         """Return whether a record satisfies ``deleted``, or its operation is a deletion."""

@@ -145,6 +145,38 @@ def test_a_number_that_is_no_usual_id_holds_up_no_neighbour(literal: str) -> Non
     assert {"1", "3"} < state.published or literal == "1.0"
 
 
+@pytest.mark.parametrize(
+    "bad",
+    [
+        json.dumps({"id": "2", LONE: "x"}),
+        json.dumps({"id": "2", "t": [LONE, {LONE: LONE}]}),
+        json.dumps(LONE),
+        "[" * 200 + "]" * 200,
+        "12",
+        '{"id": "2", "v": ' + "[" * 300 + "]" * 300 + "}",
+    ],
+)
+@pytest.mark.parametrize("more", ["version: v", "kind: t", "keep: {kept: v}\nversion: t"])
+def test_a_record_of_a_strange_form_holds_up_no_neighbour(bad: str, more: str) -> None:
+    assert {"1", "3"} <= written(bad, more).published
+
+
+@pytest.mark.parametrize("text", [LONE, f"7{LONE}"])
+def test_a_position_that_no_request_can_state_is_not_continued_from(text: str) -> None:
+    state = MemoryStreamState()
+    asked: list[str] = []
+
+    def route(_: str, query: dict[str, str]) -> Any:
+        asked.append(query.get("after", ""))
+        return {"items": [{**GOOD[0], "p": "5"}, {**GOOD[1], "p": text}]}
+
+    text_of_stream = stream("after: '{position}'", "cursor: {feed: {position: p}}\npaging: none")
+    for _ in range(2):
+        result = poll_route(route, text_of_stream, state)
+        assert isinstance(result, PollResult), result
+    assert state.published == {"1", "3"}
+
+
 @pytest.mark.kafka
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("megabytes", [2, 6])
