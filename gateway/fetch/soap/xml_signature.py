@@ -295,7 +295,10 @@ def _canonicalisation(method: etree._Element) -> tuple[bool, tuple[str, ...]]:
     )
 
 
-_WITH_ID = etree.XPath("descendant-or-self::*[@*[translate(local-name(), 'ID', 'id') = 'id']]")
+_WITH_ID = etree.XPath(
+    "descendant-or-self::*[@*[translate(local-name(), 'ID', 'id') = 'id' and "
+    "contains($names, concat(' ', ., ' '))]]"
+)
 
 
 def _ids(root: etree._Element, names: set[str]) -> dict[str, etree._Element | None]:
@@ -305,7 +308,7 @@ def _ids(root: etree._Element, names: set[str]) -> dict[str, etree._Element | No
     it for the id. A name that several elements share maps to ``None``.
     """
     elements: dict[str, etree._Element | None] = {}
-    found: Any = _WITH_ID(root)
+    found: Any = _WITH_ID(root, names=f" {' '.join(names)} ")
     for element in found:
         for attribute, name in element.attrib.items():
             if name in names and etree.QName(attribute).localname.lower() == "id":
