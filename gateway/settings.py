@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
@@ -153,3 +154,16 @@ class Settings(BaseSettings):
     """
     log_format: Literal["auto", "json", "console"] = "auto"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @field_validator("receive_peers")
+    @classmethod
+    def _check_peers(cls, value: str) -> str:
+        for address in filter(None, map(str.strip, value.split(","))):
+            try:
+                parts = urlsplit(address)
+                valid = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+            except ValueError:
+                valid = False
+            if not valid:
+                raise ValueError("expected addresses such as http://gateway-receive:9465")
+        return value

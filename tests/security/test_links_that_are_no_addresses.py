@@ -6,10 +6,12 @@ import json
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from gateway.errors import StreamError
 from gateway.fetch.http.redaction import redact_url
 from gateway.pipeline.page_writer import PollResult
+from gateway.settings import Settings
 from tests.support.memory_stream import MemoryStreamState, item, poll_route, stream
 
 TARGETS = [
@@ -133,6 +135,30 @@ def test_file_of_an_export_that_is_no_address_has_a_clear_reason(target: str, re
     found = outcome(route, text)
     assert isinstance(found, StreamError)
     check(found)
+
+
+@pytest.mark.parametrize(
+    "peers",
+    [
+        "http://peer:99999",
+        "http://peer:x",
+        "http://[::1",
+        "peer:9465",
+        "http://",
+        "http://a:1,http://b:0",
+        "ftp://peer",
+    ],
+)
+def test_address_of_a_peer_that_is_none_is_refused_at_the_start(peers: str):
+    with pytest.raises(ValidationError, match="expected addresses such as"):
+        Settings(receive_peers=peers)
+
+
+@pytest.mark.parametrize(
+    "peers", ["", "http://gateway-receive:9465", " http://[::1]:1 , https://peer.example/ ,"]
+)
+def test_addresses_of_peers_are_accepted(peers: str):
+    assert Settings(receive_peers=peers).receive_peers == peers
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=IDS)
