@@ -221,17 +221,15 @@ class Signature(ConfigModel):
     )
     replay_window: Duration | None = Field(
         None,
-        description="Time for which the gateway refuses a repeated message id or signature; "
-        "the timestamp's ttl when left out",
+        description="Shortest time for which the gateway recognises a repeated message: a reply is "
+        "refused, and a pushed message gets its first answer; 10m when left out",
     )
 
 
 class Security(ConfigModel):
     """WS-Security that each request carries and each reply must have."""
 
-    timestamp: Timestamp | None = Field(
-        None, description="Add a Timestamp, and refuse an expired reply"
-    )
+    timestamp: Timestamp | None = Field(None, description="Add a Timestamp to each request")
     username_token: UsernameToken | None = Field(None, description="Add a UsernameToken")
     signature: Signature | None = Field(None, description="Sign the request and verify the reply")
     must_understand: bool = Field(True, description="mustUnderstand of the Security header")

@@ -248,7 +248,8 @@ class Archive(ConfigModel):
 class XmlSignature(ConfigModel):
     """An enveloped XML signature, which the gateway verifies.
 
-    Rules read the signed bytes as ``$signed_original``.
+    The next step reads the document without its signature. Rules read the received bytes as
+    ``$signed_original``.
     """
 
     trust: Secret | None = Field(

@@ -95,11 +95,11 @@ def soap_file(url: str, streams: str, *, more: str = "", require: str = "") -> s
     return HEAD + block + textwrap.indent(more and more + "\n", "  ") + "streams:\n" + streams
 
 
-def load(text: str) -> Connector:
-    """Load the text of a connector."""
+def load(text: str, name: str = "signed") -> Connector:
+    """Load the text of a connector, under its own or another name."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "signed.yaml"
-        path.write_text(text)
+        path = Path(folder) / f"{name}.yaml"
+        path.write_text(text.replace("connector: signed", f"connector: {name}", 1))
         return load_connector(path)
 
 
