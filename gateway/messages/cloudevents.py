@@ -14,7 +14,7 @@ from typing import Any, Literal
 import msgspec
 
 from gateway.messages.event_ids import EventIds, new_event_id
-from gateway.messages.topics import PERSONAL_DOCUMENT_TOPICS
+from gateway.messages.topics import DAY_MS, PERSONAL_DOCUMENT_TOPICS
 from gateway.records import ChangeTimeProblem, Document, Provenance, RawRecord
 
 JSON = b"application/json"
@@ -22,6 +22,7 @@ CONTENT_ID_HEADER = "ce_contentid"
 """The header with the id of the content. The same content always has the same id."""
 SPEC_VERSION_HEADER = ("ce_specversion", b"1.0")
 _JSON = ("content-type", JSON)
+_MIDNIGHT = b"T00:00:00Z"
 _ENCODER = msgspec.json.Encoder()
 _pack_length = Struct(">BQ").pack
 DELETED_DIGEST = bytes(16)
@@ -206,6 +207,14 @@ def event_time(topic: str, changed_at: datetime) -> bytes:
     if topic in PERSONAL_DOCUMENT_TOPICS:
         changed_at = day_of(changed_at)
     return to_rfc3339(changed_at).encode()
+
+
+def has_exact_time(record: Any) -> bool:
+    """Return whether a record on a topic is about a person and states more than a day."""
+    return record.topic in PERSONAL_DOCUMENT_TOPICS and bool(
+        record.timestamp % DAY_MS
+        or not dict(record.headers).get("ce_time", _MIDNIGHT).endswith(_MIDNIGHT)
+    )
 
 
 def day_of(moment: datetime) -> datetime:

@@ -17,7 +17,7 @@ import msgspec
 
 from gateway.kafka.topic_reader import read_topic
 from gateway.kafka.unreadable_records import skip_unreadable
-from gateway.messages.cloudevents import decode_raw, stored_content_id
+from gateway.messages.cloudevents import decode_raw, has_exact_time, stored_content_id
 from gateway.messages.outgoing import OutgoingRecord
 from gateway.messages.topics import RAW, REJECTIONS
 from gateway.observability import metrics
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from aiokafka import ConsumerRecord
 
 BATCH_SIZE = 500
+EXACT_TIME = "states an exact time"
+"""Stands for the content of a document about a person that is to be published again."""
 ORPHANED = "left over: no raw record leads there since the stream's name, id, iri or emits changed"
 """The outcome of a document that the current files would not write under its key."""
 NO_EVENT = ("", "")
@@ -120,7 +122,11 @@ async def _published_event_ids(
             else:
                 with skip_unreadable(record):
                     event_id = dict(record.headers)["ce_id"].decode()
-                    event_ids[topic, record.key] = event_id, stored_content_id(record.headers)
+                    # Earlier releases wrote exact times. Such a document is published again.
+                    event_ids[topic, record.key] = (
+                        event_id,
+                        EXACT_TIME if has_exact_time(record) else stored_content_id(record.headers),
+                    )
     return event_ids
 
 

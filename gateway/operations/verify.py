@@ -342,7 +342,9 @@ class _Comparison:
             document
             for document in documents
             if changed_at
-            and dict(document.headers).get("ce_time") != event_time(document.topic, changed_at)
+            and dict(document.headers).get("ce_time")
+            # Earlier releases wrote the exact time.
+            not in {event_time(document.topic, changed_at), to_rfc3339(changed_at).encode()}
         ]:
             return "stale", outdated[0].topic, "was not made from the current raw record"
         return "published"
@@ -371,7 +373,7 @@ class _Comparison:
             if (
                 len(source_records) == 1
                 and _source(record) == source
-                and not raw.written_before
+                and not (raw.written_before or raw.erasure)
                 and (RAW.name, record.key) not in self._topics.repeated_events
             ):
                 yield self._finding(raw, record, topic, "was received once and published twice")

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 from aiokafka import ConsumerRecord
 
-from gateway.messages.cloudevents import encode_raw_headers
+from gateway.messages.cloudevents import encode_document_headers, encode_raw_headers, has_exact_time
 from gateway.messages.outgoing import OutgoingRecord
 from gateway.messages.topics import PERSONAL_DOCUMENT_TOPICS, QUALIFICATIONS_TOPIC, TOPICS
 from gateway.pipeline.record_processor import RecordProcessor, build_record_processor
@@ -175,8 +175,28 @@ def test_event_ids_are_unique_within_a_day_and_reveal_no_time(fleet):
     assert same["eventId"] == documents[0]["eventId"]
 
 
+@pytest.mark.parametrize(
+    ("topic", "ce_time", "at", "exact"),
+    [
+        ("europass.credentials.v1", b"2026-11-03T14:07:31Z", 0, True),
+        ("europass.credentials.v1", b"2026-11-03T00:00:00.000001Z", 0, True),
+        ("europass.credentials.v1", b"2026-11-03T00:00:00Z", 1, True),
+        ("europass.credentials.v1", b"2026-11-03T00:00:00Z", 0, False),
+        ("esc.student-status.v1", None, 77, True),
+        ("esc.student-status.v1", None, 86_400_000, False),
+        ("europass.qualifications.v1", b"2026-11-03T14:07:31Z", 1, False),
+    ],
+)
+def test_documents_of_earlier_releases_are_found(
+    topic: str, ce_time: bytes | None, at: int, exact: bool
+):
+    """A renormalisation publishes them again, with days."""
+    headers = [("ce_time", ce_time)] if ce_time else []
+    record = ConsumerRecord(topic, 0, 1, at, 0, b"k", b"{}", None, 0, 0, headers)
+    assert has_exact_time(record) is exact
+
+
 def test_catalogue_entries_keep_exact_times():
-    from gateway.messages.cloudevents import encode_document_headers
     from gateway.messages.event_ids import EventIds
     from gateway.render.render import Rendered, render
 
