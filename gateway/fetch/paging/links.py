@@ -26,7 +26,7 @@ KeptPart = Literal["query", "path"] | None
 MAX_HEADER_LENGTH = 16_384
 """A longer ``Link`` header is left unread."""
 _LINK = re.compile(r"<([^<>]*)>")
-_PARAMETER = re.compile(r"\s*+;\s*+([^;,\"=]++)(?:=(?:\"([^\"]*+)\"|([^;,\"]*+)))?")
+_PARAMETER = re.compile(r"\s*+;\s*+([^;,\"=]++)(?:=\s*+(?:\"([^\"]*+)\"|([^;,\"]*+)))?")
 """A parameter of a link, as its name and its value with or without quotes."""
 
 
@@ -124,11 +124,12 @@ def link(headers: Sequence[str], relation: str) -> str | None:
     for header in headers:
         if len(header) > MAX_HEADER_LENGTH:
             continue
-        for target in _LINK.finditer(header):
+        position = 0
+        while target := _LINK.search(header, position):
             position = target.end()
             while parameter := _PARAMETER.match(header, position):
                 position = parameter.end()
                 name, value = parameter[1].strip().lower(), parameter[2] or parameter[3] or ""
                 if name == "rel" and relation in value.lower().split():
-                    return target[1]
+                    return str(target[1])
     return None
