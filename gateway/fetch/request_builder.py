@@ -32,6 +32,9 @@ from gateway.fetch.secrets import text_secret as secret_text
 Values = Mapping[str, Any]
 
 
+CREDENTIAL_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie"})
+
+
 class SecretValue(str):
     """A value of a placeholder that must go only where credentials may go."""
 
@@ -81,7 +84,9 @@ class TemplateFiller:
         """
         filled: dict[str, str] = {}
         for name, source in sources.items():
-            if self._withhold and holds_secret(source, values):
+            if self._withhold and (
+                name.lower() in CREDENTIAL_HEADERS or holds_secret(source, values)
+            ):
                 continue
             value = self.value(source, values)
             if value is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import ssl
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
@@ -16,6 +17,7 @@ from gateway.errors import StreamError, StreamHalted
 from gateway.fetch import TimeWindow, read_pages
 from gateway.fetch.http import network_guard
 from gateway.fetch.registry_client import RegistryClient
+from tests.support import certificates
 from tests.support.memory_stream import NOW
 from tests.support.raw_http_server import ReceivedRequest, Server, reply
 
@@ -139,6 +141,39 @@ def test_further_host_receives_credentials_where_the_file_says_so(tmp_path, kind
     assert found == ["1", "2"]
     assert SECRET in other[0].target if not header else other[0].headers[header]
     assert other[0].headers.get(header) == home[0].headers.get(header)
+
+
+@pytest.mark.parametrize("name", ["Authorization", "cookie", "PROXY-Authorization"])
+def test_header_of_credentials_is_never_sent_to_a_further_host(tmp_path, name) -> None:
+    block = f'headers: {{{name}: "for {{office}}", Accept: text/x}}\n  variables: {{office: plain}}'
+    found, home, other = read(
+        link_to_other, second_page, f'{block}\n  hosts: ["OTHER"]', folder=tmp_path
+    )
+    assert found == ["1", "2"]
+    assert home[0].headers[name.lower()] == "for plain"
+    assert name.lower() not in other[0].headers
+    assert other[0].headers["accept"] == "text/x"
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        'request: {get: /r}\n    paging: {cursor: {from: next, request: {get: "{cursor}"}}}',
+        'request: {get: /r}\n    expand: {request: {get: "{id}"}, id: next, into: more}',
+    ],
+    ids=["cursor", "expand"],
+)
+def test_link_in_a_placeholder_carries_no_credentials(tmp_path, stream) -> None:
+    def home(_: ReceivedRequest, urls: list[str]) -> tuple[int, dict[str, str], Any]:
+        link = urls[1] + "/page2"
+        item = {"id": "1", "t": "T", "next": link}
+        return 200, {"Set_Cookie": "SESSION=home"}, {"items": [item], "next": link}
+
+    block = f'{AUTHS["bearer"][0]}\n  headers: {{X-Office: {{secret: s}}}}\n  hosts: ["OTHER"]'
+    _, _, other = read(home, second_page, block, stream, folder=tmp_path)
+    assert other
+    assert all(SECRET not in everything_in(request) for request in other)
+    assert all("cookie" not in request.headers for request in other)
 
 
 @pytest.mark.parametrize("key", ["form: {pin: {secret: s}}", "json: {pin: {secret: s}}"])
@@ -314,6 +349,62 @@ def connect(host: str, port: int) -> Any:
             await stream.aclose()
 
     return asyncio.run(run())
+
+
+@pytest.mark.parametrize("credentials", [False, True])
+def test_client_certificate_goes_only_to_hosts_with_credentials(tmp_path, credentials) -> None:
+    shown: list[bool] = []
+
+    async def run() -> None:
+        async with AsyncExitStack() as servers:
+            other_url = ""
+
+            async def answer(asked: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
+                certificate = writer.get_extra_info("ssl_object").getpeercert()
+                shown.append(bool(certificate))
+                is_first = asked.target == "/r"
+                content = first_page(other_url + "/page2") if is_first else {"items": []}
+                reply(writer, json.dumps(content).encode(), content_type="application/json")
+
+            home, other = [
+                await servers.enter_async_context(Server(answer, asking_for_certificates(tmp_path)))
+                for _ in range(2)
+            ]
+            other_url = other.url
+            block = (
+                "  tls: {certificate: {secret: certificate}, key: {secret: key}, "
+                "authorities: {secret: authorities}}\n"
+                f"  hosts: [{{host: '{other.url}', credentials: {str(credentials).lower()}}}]\n"
+            )
+            path = tmp_path / "home.yaml"
+            path.write_text(
+                CONNECTOR.format(
+                    protocol="rest", url=home.url, block=block, stream=GET, records="items",
+                    id="id", given='{id: "1", t: T}',
+                )
+            )  # fmt: skip
+            connector = load_connector(path)
+            secrets = {
+                "certificate": certificates.CLIENT.pem,
+                "key": certificates.CLIENT.key_pem,
+                "authorities": certificates.AUTHORITY.pem,
+            }
+            async with RegistryClient(connector, secrets.__getitem__, "production") as client:
+                async for _ in read_pages(connector, "awards", WINDOW, client):
+                    pass
+
+    asyncio.run(run())
+    assert shown == [True, credentials]
+
+
+def asking_for_certificates(folder: Any) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    file = folder / "server.pem"
+    file.write_bytes(certificates.SERVER.pem + certificates.SERVER.key_pem)
+    context.load_cert_chain(file)
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.load_verify_locations(cadata=certificates.AUTHORITY.pem.decode())
+    return context
 
 
 @pytest.mark.parametrize(("address", "words"), ADDRESSES)

@@ -18,6 +18,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
@@ -375,9 +376,14 @@ class Transport:
             tuple(response.headers.get_list("link")),
         )
 
+    @cached_property
+    def _public_tls(self) -> ssl.SSLContext:
+        """The context that trusts the public authorities. It takes long to create."""
+        return tls.client_context(self.connector)
+
     def _open_client(self, context: ssl.SSLContext | None) -> httpx2.AsyncClient:
         transport = guarded_transport(
-            verify=context or tls.client_context(self.connector),
+            verify=context or self._public_tls,
             trust_env=False,
             http2=False,
             limits=httpx2.Limits(
