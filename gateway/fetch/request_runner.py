@@ -279,6 +279,7 @@ class RequestRunner:
                 lambda root: guard.verify_signer(root, self.now()),
                 lambda root: self._verify_signed(guard, root, attempt),
                 self.log_prefix,
+                takes_signed_documents=True,
             )
         return attempt.signature
 

@@ -471,6 +471,44 @@ def test_emrex_reads_no_course_from_the_signature(tmp_path):
     assert not any(b"FORGED" in (raw.body or b"") for raw in stored)
 
 
+@pytest.mark.parametrize("trust", ["", "trust: {secret: them.crt}"])
+def test_signed_document_does_not_replace_the_signature_of_its_message(trust):
+    """A person may hold a signed document, but is not the registry that sends it."""
+    document = etree.tostring(sealed(bare("1")))
+    text = push_file(stream(more=f"decode: [{{signed: {{{trust}}}}}, xml]"))
+    assert post(text, document) == ABSENT
+    inner = base64.b64encode(document).decode()
+    message = etree.tostring(sign(envelope_of(f"<r:doc xmlns:r='urn:reg'>{inner}</r:doc>")))
+    text = push_file(stream(more=f"decode: [xml, '//r:doc', base64, {{signed: {{{trust}}}}}, xml]"))
+    assert post(text, message) == (200, "1", ["1"])
+
+
+@pytest.mark.parametrize("trust", ["", "trust: {secret: them.crt}"])
+def test_signed_file_of_an_export_needs_no_envelope(trust):
+    ask = "{envelope: \"<r:ask xmlns:r='urn:reg'/>\"}"
+    export = f"""export:
+  start: {ask}
+  keep: {{job: "//r:r/@id"}}
+  status: {ask}
+  state: "//r:r/r:t"
+  done: [Award]
+  failed: [no]
+  pending: [yes]
+  every: 1s
+  within: 10s
+  files: "//r:r/@id"
+"""
+
+    def answer(asked):
+        is_file = asked.method == "GET"
+        return 200, etree.tostring(sealed(bare("F"))) if is_file else signed("file"), "text/xml"
+
+    text = stream(request=export, more=f"decode: [{{signed: {{{trust}}}}}, xml]")
+    reason, records, _ = poll(answer, text)
+    assert (reason, len(records)) == (("", 1) if trust else ("SIGNATURE_ABSENT", 0))
+    assert poll(answer, stream(request=export, more="decode: [xml]"))[0] == "SIGNATURE_ABSENT"
+
+
 def test_signature_of_anybody_is_not_taken_where_trust_is_named():
     root = XMLSigner().sign(
         etree.fromstring("<elmo xmlns='urn:e'/>"), key=STRANGER.key_pem, cert=STRANGER.pem.decode()

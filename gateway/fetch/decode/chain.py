@@ -391,9 +391,11 @@ class DecodeChain:
             replace(self._budget).spend(xml_memory(document), self.where)
         verified = self.verify(document, options)
         reading.context["signed_original"] = original.decode("utf-8", "replace")
-        is_trusted = options is not None and options.signed is not None and options.signed.trust
         source = source.with_body(ReplyBody.from_bytes(verified), is_text=True)
-        return replace(source, needs_signature=source.needs_signature and not is_trusted)
+        has_trust = options is not None and options.signed is not None and options.signed.trust
+        if has_trust and self.signature is not None and self.signature.takes_signed_documents:
+            source = replace(source, needs_signature=False)
+        return source
 
 
 def step_for_media_type(kind: str, body: ReplyBody) -> str:

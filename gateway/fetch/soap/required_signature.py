@@ -40,6 +40,8 @@ class RequiredSignature:
     verify_signer: Callable[[etree._Element], None]
     verify: Callable[[etree._Element], etree._Element]
     where: str
+    takes_signed_documents: bool = False
+    """Whether a document that is signed as a whole needs no envelope, as a file of an export."""
     _verified: dict[tuple[str, str | None, str | None], etree._Element] = field(
         default_factory=dict, repr=False
     )
