@@ -16,11 +16,15 @@ import pytest
 import structlog
 
 from gateway.errors import RetryLater, StreamHalted
+from gateway.fetch.fault_text import quote_fault_code, without_sent_values
+from gateway.fetch.http.body import ReplyBody
+from gateway.fetch.http.request_reply import RegistryReply, classify_by_status
 from gateway.kafka import topic_admin
 from gateway.observability import logs
 from gateway.settings import Settings
 from tests.support.command_site import CommandSite, fetch, wait_for
 
+NO_BODY = ReplyBody.from_bytes(b"")
 HOSTILE = "a\x1b[31mRED\x9b31m\u202eevil\u2028worker w: forged\u200b\U000e0041\x07"
 CONNECTOR = """language: 1
 connector: NAME
@@ -143,6 +147,37 @@ def test_text_of_a_stream_error_is_one_printable_line(kind) -> None:
     text = str(kind("REASON", f"office: {HOSTILE}\nnext"))
     assert not dangerous(text)
     assert "\n" not in text
+
+
+def test_statuses_and_fault_codes_give_few_labels_and_name_nobody() -> None:
+    verdicts = [
+        classify_by_status(RegistryReply(status, {}, NO_BODY, "")) for status in range(200, 1000)
+    ]
+    reasons = {verdict.reason for verdict in verdicts}
+    assert len(reasons) < 220
+    assert all(re.fullmatch(r"[A-Z_]*|HTTP_[3-5]\d\d|HTTP_[6-9]XX", reason) for reason in reasons)
+
+
+@pytest.mark.parametrize(
+    ("codes", "shown"),
+    [
+        (("soap:Client",), "'soap:Client'"),
+        (("env:Sender", "m:QUOTA_1234"), "'env:Sender m:QUOTA_1234'"),
+        (("Client.010190-123A",), "with a code that is not shown"),
+        (("Client.19900101",), "with a code that is not shown"),
+        (("Client\x1b[2J",), "with a code that is not shown"),
+        (("Client \u202e",), "with a code that is not shown"),
+        (("anna@example.org",), "with a code that is not shown"),
+        (("Järvinen",), "with a code that is not shown"),
+    ],
+)
+def test_fault_code_that_may_hold_a_value_is_not_quoted(codes, shown) -> None:
+    assert quote_fault_code(codes) == shown
+
+
+def test_words_of_a_registry_never_repeat_a_value_of_the_request() -> None:
+    text = without_sent_values("no learner anna-lena or ben in xx", ["anna-lena", ("ben", "xx"), 7])
+    assert text == "no learner … or … in xx"
 
 
 @pytest.mark.parametrize("form", ["json", "console"])

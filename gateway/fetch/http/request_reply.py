@@ -20,6 +20,8 @@ The date in a header has no fractions of a second, and the reply needs time to a
 """
 MAX_CLOCK_SKEW = timedelta(hours=26)
 NOT_MODIFIED = 304
+LAST_STATUS = 599
+"""The highest status of HTTP (RFC 9110). A server may send a higher number."""
 _CHARSET = re.compile(r"[a-z0-9][a-z0-9._:+-]*")
 _YEARS = range(1900, 9000)
 _MAX_DATE_LENGTH = 100
@@ -132,7 +134,7 @@ def classify_by_status(reply: RegistryReply) -> ReplyVerdict:
     if status in {408, 425, 429} or status >= 500:  # noqa: PLR2004
         return ReplyVerdict(
             "retry",
-            "BUSY" if status in {429, 503} else f"HTTP_{status}",
+            "BUSY" if status in {429, 503} else _status_reason(status),
             f"the registry answered {status}; the gateway tries again",
         )
     if status == NOT_MODIFIED:
@@ -151,10 +153,15 @@ def classify_by_status(reply: RegistryReply) -> ReplyVerdict:
         )
     return ReplyVerdict(
         "stop",
-        f"HTTP_{status}",
+        _status_reason(status),
         f"the registry answered {status}; correct the url or the request, "
         "or say under `replies` what such a reply means",
     )
+
+
+def _status_reason(status: int) -> str:
+    """Return the reason code of a status. It is a metric label, so that their number is limited."""
+    return f"HTTP_{status}" if status <= LAST_STATUS else f"HTTP_{status // 100}XX"
 
 
 def clock_ahead_of(headers: Mapping[str, str], now: datetime) -> timedelta:
