@@ -285,7 +285,9 @@ class Limits(ConfigModel):
         50_000_000, description="Largest reply; a larger one stops the stream"
     )
     max_decoded: Size = Field(
-        500_000_000, description="Largest reply after decompression or unpacking"
+        500_000_000,
+        description="Largest reply after decompression or unpacking, "
+        "and the memory that its values may take",
     )
     max_records: Annotated[int, Field(ge=1)] = Field(
         1_000_000, description="Most records in one reply"
