@@ -116,113 +116,119 @@ def refused_everywhere(site: Site, **environment: str) -> None:
 
 @pytest.mark.kafka
 @pytest.mark.timeout(500)
-class TestReplacement:
-    def test_other_key_is_refused_until_it_is_accepted(self, tmp_path: Path):
-        """The old key is lost: its documents are deleted, and everybody is published once."""
-        with person_site(tmp_path) as (site, registry):
-            old_worker = started(site, registry)
-            before = document_keys(site)
-            site.environment["GATEWAY_PSEUDONYM_KEY"] = OTHER_KEY
-            said = ends_with(site, site.run(), 3)
-            assert said.count("key-changed") == 1
-            assert "would be published twice" in said
-            for arguments in (("--roles", "harmonise"), ("--processes", "2")):
-                assert "key-changed" in ends_with(site, site.run(*arguments), 3)
-            refused_everywhere(site)
-            assert document_keys(site) == before
+def test_other_key_is_refused_until_it_is_accepted(tmp_path: Path):
+    """The old key is lost: its documents are deleted, and everybody is published once."""
+    with person_site(tmp_path) as (site, registry):
+        old_worker = started(site, registry)
+        before = document_keys(site)
+        site.environment["GATEWAY_PSEUDONYM_KEY"] = OTHER_KEY
+        said = ends_with(site, site.run(), 3)
+        assert said.count("key-changed") == 1
+        assert "would be published twice" in said
+        for arguments in (("--roles", "harmonise"), ("--processes", "2")):
+            assert "key-changed" in ends_with(site, site.run(*arguments), 3)
+        refused_everywhere(site)
+        assert document_keys(site) == before
 
-            site.run("--accept-new-key")
-            number = len(site.running) - 1
-            assert "key-changed" in ends_with(site, old_worker, 3), "a worker with the old key ends"
-            until(
-                lambda: count_documents(site) == EACH_ONCE and not document_keys(site) & before,
-                what=lambda: (count_documents(site), site.log(number)[-3000:]),
+        site.run("--accept-new-key")
+        number = len(site.running) - 1
+        assert "key-changed" in ends_with(site, old_worker, 3), "a worker with the old key ends"
+        until(
+            lambda: count_documents(site) == EACH_ONCE and not document_keys(site) & before,
+            what=lambda: (count_documents(site), site.log(number)[-3000:]),
+        )
+        registry.put(PERSON, title="Master")
+        until(lambda: count_documents(site, "Master")["europass.credentials.v1"] == 1)
+        assert count_documents(site) == EACH_ONCE
+        stop(site.running[-1])
+
+        # Back to the first key: it is another one now.
+        site.environment["GATEWAY_PSEUDONYM_KEY"] = KEY
+        assert "key-changed" in ends_with(site, site.run(), 3)
+        site.run("--accept-new-key")
+        until(lambda: document_keys(site) == before, what=lambda: site.log(-1)[-3000:])
+
+
+@pytest.mark.kafka
+@pytest.mark.timeout(500)
+def test_known_previous_key_moves_each_document_once(tmp_path: Path):
+    with person_site(tmp_path) as (site, registry):
+        stop(started(site, registry))
+        before = document_keys(site)
+        site.environment |= {
+            "GATEWAY_PSEUDONYM_KEY": OTHER_KEY,
+            "GATEWAY_PSEUDONYM_KEY_PREVIOUS": KEY,
+            "GATEWAY_PERMANENT_KEY": KEY,
+        }
+        assert "key-changed" in ends_with(site, site.run(), 3)
+        slip = {"GATEWAY_PSEUDONYM_KEY_PREVIOUS": KEY + " "}
+        said = ends_with(site, site.run("--accept-new-key", **slip), 3)
+        assert "GATEWAY_PSEUDONYM_KEY_PREVIOUS: wrong-key" in said
+        assert document_keys(site) == before
+        site.run("--accept-new-key")
+        until(
+            lambda: count_documents(site) == EACH_ONCE and document_keys(site) != before,
+            what=lambda: (count_documents(site), site.log(3)[-3000:]),
+        )
+        until(
+            lambda: len(document_keys(site) - before) == 2,
+            what=lambda: document_keys(site) - before,
+        )
+        assert count_documents(site) == EACH_ONCE
+        moved = {topic for topic, _ in before - document_keys(site)}
+        assert moved == {"esc.student-status.v1", "esc.cards.v1"}, "credentials keep their ids"
+
+
+@pytest.mark.kafka
+@pytest.mark.timeout(500)
+def test_changed_id_key_halts_its_stream_alone_until_it_is_accepted(tmp_path: Path):
+    with person_site(tmp_path) as (site, registry):
+        worker = started(site, registry)
+        before = document_keys(site)
+        write_secret(tmp_path, "student-ids", b"a new key of ids, for tests, of 32 bytes")
+        registry.put(PERSON, title="Master")
+        until(lambda: '"KEY_CHANGED"' in site.log(), what=lambda: site.log()[-3000:])
+        until(lambda: count_documents(site, "Master")["europass.credentials.v1"] == 1)
+        assert document_keys(site) == before, "the other streams go on under the same ids"
+        stop(worker)
+
+        site.run()
+        until(lambda: '"KEY_CHANGED"' in site.log(1), what=lambda: site.log(1)[-3000:])
+        stop(site.running[-1])
+        site.run("--accept-new-key")
+        until(
+            lambda: count_documents(site) == EACH_ONCE and document_keys(site) != before,
+            what=lambda: (count_documents(site), site.log(2)[-3000:]),
+        )
+        assert {topic for topic, _ in before - document_keys(site)} == {"esc.student-status.v1"}
+        raw = [
+            place
+            for place, record in standing(site.read("gateway.raw.v1")).items()
+            if b"/students" in dict(record.headers)["ce_source"]
+        ]
+        assert len(raw) == 2, "raw records under the old ids are deleted, too"
+
+
+@pytest.mark.kafka
+@pytest.mark.timeout(500)
+def test_first_start_of_an_upgraded_deployment_stores_the_fingerprints(tmp_path: Path):
+    with person_site(tmp_path) as (site, registry):
+        stop(started(site, registry))
+        here = Settings(kafka_bootstrap=site.bootstrap, pseudonym_key=SecretStr(KEY))
+
+        async def forget() -> None:
+            await fill(
+                site.bootstrap,
+                CURSORS.name,
+                [(key_check.KEY, None)],
+                partition_for(key_check.KEY, CURSORS.partitions),
             )
-            registry.put(PERSON, title="Master")
-            until(lambda: count_documents(site, "Master")["europass.credentials.v1"] == 1)
-            assert count_documents(site) == EACH_ONCE
-            stop(site.running[-1])
 
-            # Back to the first key: it is another one now.
-            site.environment["GATEWAY_PSEUDONYM_KEY"] = KEY
-            assert "key-changed" in ends_with(site, site.run(), 3)
-            site.run("--accept-new-key")
-            until(lambda: document_keys(site) == before, what=lambda: site.log(-1)[-3000:])
-
-    def test_known_previous_key_moves_each_document_once(self, tmp_path: Path):
-        with person_site(tmp_path) as (site, registry):
-            stop(started(site, registry))
-            before = document_keys(site)
-            site.environment |= {
-                "GATEWAY_PSEUDONYM_KEY": OTHER_KEY,
-                "GATEWAY_PSEUDONYM_KEY_PREVIOUS": KEY,
-                "GATEWAY_PERMANENT_KEY": KEY,
-            }
-            assert "key-changed" in ends_with(site, site.run(), 3)
-            slip = {"GATEWAY_PSEUDONYM_KEY_PREVIOUS": KEY + " "}
-            said = ends_with(site, site.run("--accept-new-key", **slip), 3)
-            assert "GATEWAY_PSEUDONYM_KEY_PREVIOUS: wrong-key" in said
-            assert document_keys(site) == before
-            site.run("--accept-new-key")
-            until(
-                lambda: count_documents(site) == EACH_ONCE and document_keys(site) != before,
-                what=lambda: (count_documents(site), site.log(3)[-3000:]),
-            )
-            until(
-                lambda: len(document_keys(site) - before) == 2,
-                what=lambda: document_keys(site) - before,
-            )
-            assert count_documents(site) == EACH_ONCE
-            moved = {topic for topic, _ in before - document_keys(site)}
-            assert moved == {"esc.student-status.v1", "esc.cards.v1"}, "credentials keep their ids"
-
-    def test_changed_id_key_halts_its_stream_alone_until_it_is_accepted(self, tmp_path: Path):
-        with person_site(tmp_path) as (site, registry):
-            worker = started(site, registry)
-            before = document_keys(site)
-            write_secret(tmp_path, "student-ids", b"a new key of ids, for tests, of 32 bytes")
-            registry.put(PERSON, title="Master")
-            until(lambda: '"KEY_CHANGED"' in site.log(), what=lambda: site.log()[-3000:])
-            until(lambda: count_documents(site, "Master")["europass.credentials.v1"] == 1)
-            assert document_keys(site) == before, "the other streams go on under the same ids"
-            stop(worker)
-
-            site.run()
-            until(lambda: '"KEY_CHANGED"' in site.log(1), what=lambda: site.log(1)[-3000:])
-            stop(site.running[-1])
-            site.run("--accept-new-key")
-            until(
-                lambda: count_documents(site) == EACH_ONCE and document_keys(site) != before,
-                what=lambda: (count_documents(site), site.log(2)[-3000:]),
-            )
-            assert {topic for topic, _ in before - document_keys(site)} == {"esc.student-status.v1"}
-            raw = [
-                place
-                for place, record in standing(site.read("gateway.raw.v1")).items()
-                if b"/students" in dict(record.headers)["ce_source"]
-            ]
-            assert len(raw) == 2, "raw records under the old ids are deleted, too"
-
-    def test_first_start_of_an_upgraded_deployment_stores_the_fingerprints(self, tmp_path: Path):
-        with person_site(tmp_path) as (site, registry):
-            stop(started(site, registry))
-            here = Settings(kafka_bootstrap=site.bootstrap, pseudonym_key=SecretStr(KEY))
-
-            async def forget() -> None:
-                await fill(
-                    site.bootstrap,
-                    CURSORS.name,
-                    [(key_check.KEY, None)],
-                    partition_for(key_check.KEY, CURSORS.partitions),
-                )
-
-            stored = asyncio.run(read_latest(here, CURSORS.name, key_check.KEY))
-            assert json.loads(stored.value).keys() == {"pseudonym", "permanent"}
-            asyncio.run(forget())
-            assert asyncio.run(key_check.read_fingerprints(here)) is None
-            site.run()
-            until(lambda: asyncio.run(key_check.read_fingerprints(here)) is not None)
-            assert asyncio.run(key_check.read_fingerprints(here)) == fingerprints_of(
-                load_keys(here)
-            )
-            assert count_documents(site) == EACH_ONCE
+        stored = asyncio.run(read_latest(here, CURSORS.name, key_check.KEY))
+        assert json.loads(stored.value).keys() == {"pseudonym", "permanent"}
+        asyncio.run(forget())
+        assert asyncio.run(key_check.read_fingerprints(here)) is None
+        site.run()
+        until(lambda: asyncio.run(key_check.read_fingerprints(here)) is not None)
+        assert asyncio.run(key_check.read_fingerprints(here)) == fingerprints_of(load_keys(here))
+        assert count_documents(site) == EACH_ONCE
