@@ -268,13 +268,15 @@ def test_others_are_answered_while_a_large_message_is_verified():
     body = etree.tostring(sign(envelope_of(f"<r:reply xmlns:r='urn:reg'>{records}</r:reply>")))
 
     async def send(client, url):
-        longest, done = 0.0, asyncio.ensure_future(client.post(url, content=body))
+        began, longest = time.monotonic(), 0.0
+        done = asyncio.ensure_future(client.post(url, content=body))
         while not done.done():
             started = time.monotonic()
             await asyncio.sleep(0.01)
             longest = max(longest, time.monotonic() - started)
-        return (await done), longest
+        return (await done), longest, time.monotonic() - began
 
-    (answer, longest), stored = receive(push_file(), send)
+    (answer, longest, whole), stored = receive(push_file(), send)
     assert (answer.status_code, answer.text, len(stored)) == (200, "30000", 30_000)
-    assert longest < MAX_SECONDS
+    # On a loaded machine, every step takes longer. On the loop, one step would take nearly all.
+    assert longest < max(MAX_SECONDS, whole / 3)

@@ -28,8 +28,7 @@ from gateway.fetch.soap import signing_keys, xml_signature
 from gateway.fetch.soap.signature_limits import (
     DS,
     SignatureRefused,
-    check_signature_size,
-    check_text_size,
+    check_value_sizes,
 )
 from gateway.fetch.soap.xml_signature import WSU
 
@@ -246,7 +245,6 @@ class WsSecurity:
                 if not signatures
                 else f"{self._where}: the message has more than one signature",
             )
-        check_signature_size(signatures[0])
         return headers[0], signatures[0]
 
     def _trusted_keys(
@@ -368,7 +366,7 @@ def _embedded_certificate(
     )
     if token is None:
         return None
-    check_text_size(token)
+    check_value_sizes(token)
     try:
         return x509.load_der_x509_certificate(
             base64.b64decode("".join((token.text or "").split()), validate=True)

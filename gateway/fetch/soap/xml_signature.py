@@ -35,6 +35,7 @@ from gateway.fetch.soap.signature_limits import (
     check_document_size,
     check_inclusive_cost,
     check_signature_size,
+    check_value_sizes,
 )
 from gateway.fetch.soap.signing_keys import certificates, private_key, trusted_keys
 
@@ -386,7 +387,6 @@ def _verify_whole(
             "SIGNATURE_ABSENT",
             f"{where}: a document needs exactly one signature, and this one has {len(signatures)}",
         )
-    check_signature_size(signatures[0])
     embedded = _embedded_certificate(signatures[0])
     if trusted_certificates:
         keys = trusted_keys(trusted_certificates, embedded, now)
@@ -408,6 +408,7 @@ def _embedded_certificate(signature: etree._Element) -> x509.Certificate | None:
     element = signature.find(f"{{{DS}}}KeyInfo/{{{DS}}}X509Data/{{{DS}}}X509Certificate")
     if element is None:
         return None
+    check_value_sizes(element)
     try:
         return x509.load_der_x509_certificate(_decoded(element))
     except ValueError:
