@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from tests.end_to_end.conftest import HARMONISED, Site, versions
-from tests.support.operator_commands import until
+from tests.support.operator_commands import processed, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -56,7 +56,7 @@ def test_processes_share_work_and_a_dead_one_restarts(site: Site):
     )
     served = sum(len(site.ledger(name)) for name in site.services)
     until(
-        lambda: len(site.read(*HARMONISED, "gateway.rejections.v1")) >= 1200,
+        lambda: processed(site) >= 1200,
         90,
         lambda: f"{served} served",
         pause=1,
@@ -86,7 +86,7 @@ def test_processes_share_work_and_a_dead_one_restarts(site: Site):
 
     site.control("demo-rest", "add", stream="courses", count=25)
     until(
-        lambda: len(site.read(*HARMONISED, "gateway.rejections.v1")) == 1225,
+        lambda: processed(site) == 1225,
         60,
         lambda: "25 more",
         pause=1,
