@@ -47,7 +47,7 @@ def prepared(target: str) -> tuple[Path, Path]:
 
 def main() -> int:
     """Fuzz every target for its share of the time; return 1 when any of them found something."""
-    targets = ("decode", "select", "casts", "language")
+    targets = ("decode", "decoders", "select", "casts", "language")
     share = max(1, int(os.environ.get("FUZZ_SECONDS", "600")) // len(targets))
     failed = []
     for target in targets:

@@ -7,6 +7,7 @@ import gzip
 import io
 import zipfile
 
+from tests.support import fuzz_decoders
 from tests.support.fuzz_targets import CASTS
 
 
@@ -62,6 +63,7 @@ DOCUMENT = '<l xmlns="urn:x"><r id="1"><t xml:lang="nb">M\u00fcller<!-- c --><?p
 VALUE = '{"items": [{"id": "1", "n": 7.5, "t": null, "d": [true, {"a": "\\u00e9"}]}], "next": "x"}'
 
 SEEDS: dict[str, list[bytes]] = {
+    "decoders": fuzz_decoders.SEEDS,
     "decode": [
         b"\0\1" + DOCUMENT.encode(), b"\1\1" + DOCUMENT.replace(' xmlns="urn:x"', "").encode(), b"\2\1" + VALUE.encode(),
         b"\3\1id,name\n1,\"a\nb\"\n2,c\n", b"\4\1" + _zip(), b"\5\1" + gzip.compress(VALUE.encode(), mtime=0), b"\6\1" + base64.b64encode(b"abc"),
@@ -84,6 +86,7 @@ SEEDS: dict[str, list[bytes]] = {
 }  # fmt: skip
 
 WORDS: dict[str, list[str]] = {
+    "decoders": fuzz_decoders.WORDS,
     "decode": [
         "<!DOCTYPE",
         "<![CDATA[",

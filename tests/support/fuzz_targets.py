@@ -37,6 +37,8 @@ from gateway.fetch.http.body import ReplyBody
 from gateway.harmonise.values import casts as casting
 from gateway.harmonise.values.payload import PayloadError, json_value, xml_element
 from gateway.harmonise.values.text import CastError
+from tests.support.fuzz_budget import within_budget
+from tests.support.fuzz_decoders import decoders
 
 LIMIT = 1_000_000
 ZONE = ZoneInfo("Europe/Tallinn")
@@ -214,7 +216,8 @@ def nested(value: Any) -> int:
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    "decode": decode,
+    "decode": within_budget(decode),
+    "decoders": decoders,
     "select": select,
     "casts": casts,
     "language": language,
