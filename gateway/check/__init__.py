@@ -25,6 +25,7 @@ from gateway.check import (
     references,
     refusals,
     run_tests,
+    signatures,
     soap_requests,
     table_values,
     unmapped_fields,
@@ -80,6 +81,7 @@ def check_document(document: YamlDocument, tables: Tables | None = None) -> list
             soap_requests.findings,
             achievements.findings,
             wrong_replies.findings,
+            signatures.findings,
             refusals.findings,
             loop_ids.findings,
         ):
