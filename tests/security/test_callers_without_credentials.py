@@ -264,7 +264,7 @@ def test_call_is_refused_before_its_body(
         for expect in (b"", b"Expect: 100-continue\r\n"):
             began = time.monotonic()
             assert (await ask(port, post(path, head + expect, b"", 900_000)))[0] == status
-            assert time.monotonic() - began < 0.5
+            assert time.monotonic() - began < 2
 
     assert serve(tmp_path, scenario) == 0
 
@@ -437,6 +437,6 @@ def test_form_with_odd_fields_is_refused_at_once(
     async def scenario(port: int) -> None:
         began = time.monotonic()
         assert await ask(port, post("/form", b"", body)) == (400, reason)
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 2
 
     assert serve(tmp_path, scenario) == 0

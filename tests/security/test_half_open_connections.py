@@ -26,7 +26,7 @@ HALF_HEAD = b"POST /emrex/results HTTP/1.1\r\nHost: x\r\nX-Half: "
 
 @pytest.fixture(autouse=True)
 def short_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounded_port, "HEAD_SECONDS", 0.6)
+    monkeypatch.setattr(bounded_port, "HEAD_SECONDS", 1.5)
     monkeypatch.setattr(bounded_port, "REPLY_SECONDS", 0.6)
     monkeypatch.setattr(bounded_port, "IDLE_SECONDS", 0.6)
     monkeypatch.setattr(bounded_port, "MAX_CONNECTIONS", 20)
@@ -94,8 +94,8 @@ def test_port_answers_others_while_it_is_full_of_half_calls(name: str, first: by
         for _ in range(3):
             status, seconds = await ask(url + path)
             assert status == (200 if name == "health" else 405)
-            assert seconds < 0.5
-        assert all([await is_closed(reader, 3) for reader, _ in held])
+            assert seconds < 1
+        assert all([await is_closed(reader, 5) for reader, _ in held])
         for _, writer in held:
             writer.close()
 
@@ -113,7 +113,7 @@ def test_head_that_arrives_byte_by_byte_is_given_up(name: str) -> None:
                 await asyncio.sleep(0.05)
 
         trickling = asyncio.create_task(trickle())
-        assert await is_closed(reader, 2)
+        assert await is_closed(reader, 4)
         trickling.cancel()
         await asyncio.gather(trickling, return_exceptions=True)
 
@@ -125,7 +125,7 @@ def test_second_head_on_a_connection_is_given_up_too() -> None:
         reader, writer = await connect(url, b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert b"200 OK" in await reader.readuntil(b"ok\n")
         writer.write(b"GET /livez HTTP/1.1\r\nX-Half: ")
-        assert await is_closed(reader, 2)
+        assert await is_closed(reader, 4)
 
     run(scenario, "health")
 
@@ -134,7 +134,7 @@ def test_idle_connection_is_closed() -> None:
     async def scenario(url: str, _path: str) -> None:
         reader, _ = await connect(url, b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert b"200 OK" in await reader.readuntil(b"ok\n")
-        assert await is_closed(reader, 2)
+        assert await is_closed(reader, 4)
 
     run(scenario, "health")
 
@@ -184,7 +184,7 @@ def test_probe_is_answered_between_large_pages() -> None:
         call = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
         flood = [await connect(url, call) for _ in range(15)]
         status, seconds = await ask(url + path)
-        assert (status, seconds < 0.5) == (200, True)
+        assert (status, seconds < 1) == (200, True)
         for reader, writer in flood:
             assert b"gateway_large" in await asyncio.wait_for(reader.read(), 10)
             writer.close()
