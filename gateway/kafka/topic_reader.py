@@ -6,13 +6,14 @@ A consumer without a group reads them, so no offset is stored.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
 
-from gateway.errors import UsageError
+from gateway.errors import RetryLater, Unavailable, UsageError
 from gateway.kafka.client_session import client_session
 from gateway.kafka.connection import client_arguments
 from gateway.kafka.record_fetch import fetch_records
@@ -78,6 +79,18 @@ async def has_committed_records(
                 if await consumer.position(topic_partition) < ends[topic_partition.partition]
             ]
         return False
+
+
+@contextmanager
+def retry_later(what: str) -> Iterator[None]:
+    """Raise :class:`~gateway.errors.RetryLater` in place of a failure of Kafka.
+
+    A command ends if no broker answers. A role tries again.
+    """
+    try:
+        yield
+    except (Unavailable, KafkaError, OSError) as error:
+        raise RetryLater("kafka", f"{what} failed ({type(error).__name__})") from error
 
 
 async def count_partitions(settings: Settings, topic: str) -> int:

@@ -15,7 +15,7 @@ from gateway.config.connector import Stream
 from gateway.errors import ConfigError, Finding, IntegrityStop, RetryLater, Unavailable
 from gateway.fetch.secrets import Secrets
 from gateway.kafka.cluster_check import store_next_to_cursors
-from gateway.kafka.topic_reader import read_latest
+from gateway.kafka.topic_reader import read_latest, retry_later
 from gateway.messages.topics import CURSORS
 from gateway.pseudonym_keys import PseudonymKeys, load_keys
 from gateway.settings import Settings
@@ -93,6 +93,15 @@ async def check_keys(settings: Settings) -> None:
     if stored is None or stored == current:
         return
     raise _refusal(stored, current)
+
+
+async def check_keys_again(settings: Settings) -> None:
+    """Do the same as :func:`check_keys` in a running stage.
+
+    Raises :class:`~gateway.errors.RetryLater` if no broker answers.
+    """
+    with retry_later("reading the fingerprints of the keys"):
+        await check_keys(settings)
 
 
 async def check_or_store_keys(settings: Settings) -> None:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from gateway.kafka.topic_reader import count_partitions
+from gateway.kafka.topic_reader import count_partitions, retry_later
 from gateway.kafka.transactions import read_partition
 from gateway.messages.outgoing import OutgoingRecord
 from gateway.messages.topics import (
@@ -57,7 +57,8 @@ class StandingKeys:
             if self._read_at <= moment:
                 started, self._meanwhile = time.monotonic(), []
                 try:
-                    self._keys = await self._read()
+                    with retry_later("reading which documents stand"):
+                        self._keys = await self._read()
                     for changes in self._meanwhile:
                         _change(self._keys, changes)
                     self._read_at = started

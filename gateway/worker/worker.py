@@ -288,7 +288,7 @@ class Worker:
             self.settings,
             processor,
             processor.reject_as_too_large,
-            check_keys=partial(key_check.check_keys, self.settings),
+            check_keys=partial(key_check.check_keys_again, self.settings),
         )
         work = asyncio.create_task(stage.run())
         stop_requested = asyncio.create_task(self.stopping.wait())

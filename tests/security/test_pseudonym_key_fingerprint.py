@@ -15,11 +15,13 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from gateway.errors import RetryLater, Unavailable
 from gateway.kafka.topic_reader import read_latest
 from gateway.messages.outgoing import partition_for
 from gateway.messages.topics import CURSORS
 from gateway.pipeline import key_check
 from gateway.pipeline.key_check import fingerprint, fingerprints_of
+from gateway.pipeline.standing_documents import StandingKeys
 from gateway.pipeline.stream_state import StreamState
 from gateway.pseudonym_keys import load_keys
 from gateway.settings import Settings
@@ -232,3 +234,14 @@ def test_first_start_of_an_upgraded_deployment_stores_the_fingerprints(tmp_path:
         until(lambda: asyncio.run(key_check.read_fingerprints(here)) is not None)
         assert asyncio.run(key_check.read_fingerprints(here)) == fingerprints_of(load_keys(here))
         assert count_documents(site) == EACH_ONCE
+
+
+def test_stage_waits_for_a_broker_that_is_away():
+    """A command ends with exit code 4. A running stage tries again, and does not end."""
+    away = Settings(kafka_bootstrap="127.0.0.1:1", pseudonym_key=SecretStr(KEY))
+    with pytest.raises(Unavailable):
+        asyncio.run(key_check.check_keys(away))
+    with pytest.raises(RetryLater):
+        asyncio.run(key_check.check_keys_again(away))
+    with pytest.raises(RetryLater):
+        asyncio.run(StandingKeys(away).read_since(0))
