@@ -32,7 +32,6 @@ rest:
   errors: by_status
 streams:
 """
-kafka = [pytest.mark.kafka, pytest.mark.timeout(240)]
 
 
 class Streams:
@@ -96,112 +95,115 @@ async def rejections_of(settings: Settings, name: str) -> dict[str, str]:
     }
 
 
-class TestOnKafka:
-    """The life of an id that two streams read."""
+@pytest.mark.kafka
+@pytest.mark.timeout(240)
+def test_the_first_stream_holds_an_id_until_it_loses_it(settings: Settings, name: str) -> None:
+    async def scenario() -> None:
+        await topic_admin.create_missing(settings)
+        one = await Streams(settings, name).open()
+        await polled(one.a, _1="of a", _2="two")
+        await polled(one.b, _1="of b", _3="three")
+        assert await raws_of(settings, name) == {"1": "of a", "2": "two", "3": "three"}
+        assert await rejections_of(settings, name) == {"/b|1": REASON}
 
-    pytestmark = kafka
+        assert await polled(one.b, _1="of b") == 1, "it is rejected once"
+        await polled(one.b, _1=None)
+        assert (await raws_of(settings, name))["1"] == "of a"
+        assert await rejections_of(settings, name) == {}
 
-    def test_the_first_stream_holds_an_id_until_it_loses_it(
-        self, settings: Settings, name: str
-    ) -> None:
-        async def scenario() -> None:
-            await topic_admin.create_missing(settings)
-            one = await Streams(settings, name).open()
-            await polled(one.a, _1="of a", _2="two")
-            await polled(one.b, _1="of b", _3="three")
-            assert await raws_of(settings, name) == {"1": "of a", "2": "two", "3": "three"}
-            assert await rejections_of(settings, name) == {"/b|1": REASON}
+        await polled(one.b, _1="of b", _4=None)
+        await one.close()
+        two = await Streams(settings, name).open()
+        assert await polled(two.b, _1="of b") == 1, "another worker knows it"
+        await polled(two.b, _1="of b, changed")
+        await polled(two.a, _1="of a, changed")
+        assert (await raws_of(settings, name))["1"] == "of a, changed"
 
-            assert await polled(one.b, _1="of b") == 1, "it is rejected once"
-            await polled(one.b, _1=None)
-            assert (await raws_of(settings, name))["1"] == "of a"
-            assert await rejections_of(settings, name) == {}
+        await polled(two.a, _1=None)
+        assert (await raws_of(settings, name))["1"] is None
+        await polled(two.b, _1="of b, changed")
+        assert (await raws_of(settings, name))["1"] == "of b, changed"
+        assert await rejections_of(settings, name) == {}
+        await polled(two.a, _1="of a, too late")
+        assert (await raws_of(settings, name))["1"] == "of b, changed"
+        assert await rejections_of(settings, name) == {"/a|1": REASON}
+        await two.close()
 
-            await polled(one.b, _1="of b", _4=None)
-            await one.close()
-            two = await Streams(settings, name).open()
-            assert await polled(two.b, _1="of b") == 1, "another worker knows it"
-            await polled(two.b, _1="of b, changed")
-            await polled(two.a, _1="of a, changed")
-            assert (await raws_of(settings, name))["1"] == "of a, changed"
+    asyncio.run(scenario())
 
-            await polled(two.a, _1=None)
-            assert (await raws_of(settings, name))["1"] is None
-            await polled(two.b, _1="of b, changed")
-            assert (await raws_of(settings, name))["1"] == "of b, changed"
-            assert await rejections_of(settings, name) == {}
-            await polled(two.a, _1="of a, too late")
-            assert (await raws_of(settings, name))["1"] == "of b, changed"
-            assert await rejections_of(settings, name) == {"/a|1": REASON}
-            await two.close()
 
-        asyncio.run(scenario())
+@pytest.mark.kafka
+@pytest.mark.timeout(240)
+def test_two_streams_at_one_moment_write_an_id_once(settings: Settings, name: str) -> None:
+    async def scenario() -> None:
+        await topic_admin.create_missing(settings)
+        one = await Streams(settings, name).open()
+        names = {f"_{number}": "x" for number in range(40)}
+        await asyncio.gather(polled(one.a, **names), polled(one.b, **names))
+        records = await read_all(settings.kafka_bootstrap, RAW.name)
+        keys = [record.key for record in records if record.key.startswith(f"{name}|".encode())]
+        assert len(keys) == len(set(keys)) == 40
+        assert len(await rejections_of(settings, name)) == 40
+        await one.close()
 
-    def test_two_streams_at_one_moment_write_an_id_once(
-        self, settings: Settings, name: str
-    ) -> None:
-        async def scenario() -> None:
-            await topic_admin.create_missing(settings)
-            one = await Streams(settings, name).open()
-            names = {f"_{number}": "x" for number in range(40)}
-            await asyncio.gather(polled(one.a, **names), polled(one.b, **names))
-            records = await read_all(settings.kafka_bootstrap, RAW.name)
-            keys = [record.key for record in records if record.key.startswith(f"{name}|".encode())]
-            assert len(keys) == len(set(keys)) == 40
-            assert len(await rejections_of(settings, name)) == 40
-            await one.close()
+    asyncio.run(scenario())
 
-        asyncio.run(scenario())
 
-    def test_a_worker_that_lost_one_stream_takes_no_id(self, settings: Settings, name: str) -> None:
-        async def scenario() -> None:
-            await topic_admin.create_missing(settings)
-            old = await Streams(settings, name).open()
-            new = Streams(settings, name)
-            await new.a.open()
-            await polled(new.a, _1="of the new worker")
-            with pytest.raises((Fenced, RetryLater)):
-                await polled(old.b, _1="of the old worker")
-            assert await raws_of(settings, name) == {"1": "of the new worker"}
-            await new.close()
-            await old.close()
+@pytest.mark.kafka
+@pytest.mark.timeout(240)
+def test_a_worker_that_lost_one_stream_takes_no_id(settings: Settings, name: str) -> None:
+    async def scenario() -> None:
+        await topic_admin.create_missing(settings)
+        old = await Streams(settings, name).open()
+        new = Streams(settings, name)
+        await new.a.open()
+        await polled(new.a, _1="of the new worker")
+        with pytest.raises((Fenced, RetryLater)):
+            await polled(old.b, _1="of the old worker")
+        assert await raws_of(settings, name) == {"1": "of the new worker"}
+        await new.close()
+        await old.close()
 
-        asyncio.run(scenario())
+    asyncio.run(scenario())
 
-    def test_an_id_of_both_streams_stays_with_the_first_of_the_file(
-        self, settings: Settings, name: str
-    ) -> None:
-        async def scenario() -> None:
-            await topic_admin.create_missing(settings)
-            for stream, title in (("a", "of a"), ("b", "of b")):
-                earlier = StreamState(settings, name, stream)
-                await earlier.open()
-                await polled(earlier, _1=title, _2=title)
-                await earlier.close()
-            one = await Streams(settings, name).open()
-            await polled(one.b, _1="of b, changed", _2=None)
-            assert await raws_of(settings, name) == {"1": "of b", "2": "of b"}
-            await polled(one.a, _1="of a", _2="of a")
-            assert await raws_of(settings, name) == {"1": "of a", "2": "of a"}
-            assert await rejections_of(settings, name) == {"/b|1": REASON}
-            await one.close()
 
-        asyncio.run(scenario())
+@pytest.mark.kafka
+@pytest.mark.timeout(240)
+def test_an_id_of_both_streams_stays_with_the_first_of_the_file(
+    settings: Settings, name: str
+) -> None:
+    async def scenario() -> None:
+        await topic_admin.create_missing(settings)
+        for stream, title in (("a", "of a"), ("b", "of b")):
+            earlier = StreamState(settings, name, stream)
+            await earlier.open()
+            await polled(earlier, _1=title, _2=title)
+            await earlier.close()
+        one = await Streams(settings, name).open()
+        await polled(one.b, _1="of b, changed", _2=None)
+        assert await raws_of(settings, name) == {"1": "of b", "2": "of b"}
+        await polled(one.a, _1="of a", _2="of a")
+        assert await raws_of(settings, name) == {"1": "of a", "2": "of a"}
+        assert await rejections_of(settings, name) == {"/b|1": REASON}
+        await one.close()
 
-    def test_erasing_the_second_persons_record_leaves_the_first(
-        self, settings: Settings, name: str
-    ) -> None:
-        async def scenario() -> None:
-            await topic_admin.create_missing(settings)
-            one = await Streams(settings, name).open()
-            await polled(one.a, _1="person A")
-            await polled(one.b, _1="person B")
-            await one.b.write([erasure_entry(raw(one.b, "1", None), "met")], None)
-            assert await raws_of(settings, name) == {"1": "person A"}
-            assert await rejections_of(settings, name) == {}
-            await one.close()
+    asyncio.run(scenario())
 
-        asyncio.run(scenario())
+
+@pytest.mark.kafka
+@pytest.mark.timeout(240)
+def test_erasing_the_second_persons_record_leaves_the_first(settings: Settings, name: str) -> None:
+    async def scenario() -> None:
+        await topic_admin.create_missing(settings)
+        one = await Streams(settings, name).open()
+        await polled(one.a, _1="person A")
+        await polled(one.b, _1="person B")
+        await one.b.write([erasure_entry(raw(one.b, "1", None), "met")], None)
+        assert await raws_of(settings, name) == {"1": "person A"}
+        assert await rejections_of(settings, name) == {}
+        await one.close()
+
+    asyncio.run(scenario())
 
 
 def test_an_erasure_of_a_rejected_id_writes_no_raw_record() -> None:
