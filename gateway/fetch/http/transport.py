@@ -312,7 +312,6 @@ class Transport:
             if name.endswith(".send_request_body.complete"):
                 sent_request.mark_sent(asyncio.get_running_loop().time())
 
-        cookies = httpx2.Cookies(line.cookies)
         started = time.perf_counter()
         status = "error"
         try:
@@ -321,11 +320,13 @@ class Transport:
                 self._clients.client((line.tls, line.scope.institution)) as client,
             ):
                 request = _build_request(client, call, step)
-                cookies.set_cookie_header(request)
+                if any(line.cookies):
+                    httpx2.Cookies(line.cookies).set_cookie_header(request)
                 response = await client.send(request, stream=True, auth=None)
                 try:
                     status = f"{response.status_code // 100}xx"
-                    cookies.extract_cookies(response)
+                    if "set-cookie" in response.headers:
+                        httpx2.Cookies(line.cookies).extract_cookies(response)
                     reply = await self._read_reply(response, where)
                     self._clocks[line.scope.institution] = clock_ahead_of(reply.headers, self.now())
                     if self.on_exchange is not None:
