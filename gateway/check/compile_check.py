@@ -6,11 +6,14 @@ from collections.abc import Iterator
 
 from gateway.config.connector import Connector, Stream, payload_format
 from gateway.config.expressions.compiler import ExpressionError, PayloadKind, compile_expression
+from gateway.config.expressions.json_paths import parse_json_path
+from gateway.config.expressions.xpath_cost import xpath_cost
 from gateway.config.yaml.document import DocumentPath, YamlDocument
 from gateway.errors import Finding
 from gateway.harmonise.rule_findings import finding_at, rule_findings
 from gateway.harmonise.tables.compiled_tables import Tables
 
+_LIMIT = "expression-limit"
 LocatedExpression = tuple[DocumentPath, PayloadKind, str]
 """The place of an expression inside its stream, the format it reads, and its text."""
 
@@ -40,6 +43,8 @@ def findings(
         )
     for name, stream in connector.streams.items():
         place: DocumentPath = ("streams", name)
+        if problem := _growing_steps(stream, listing_payload_format(connector, stream)):
+            yield finding_at(document, _LIMIT, (*place, "records"), problem, 0)
         for inner, kind, text in _stream_expressions(connector, stream):
             yield from _compile_or_finding(document, (*place, *inner), kind, text, namespaces)
     yield from rule_findings(connector, document, tables)
@@ -129,6 +134,42 @@ def _compile_or_finding(
     namespaces: dict[str, str],
 ) -> Iterator[Finding]:
     try:
-        compile_expression(kind, text, namespaces)
+        compiled = compile_expression(kind, text, namespaces)
     except ExpressionError as error:
         yield finding_at(document, error.code, place, str(error), error.column)
+        return
+    if kind == "xml" and _is_later_step(place) and text.lstrip("( ").startswith("/"):
+        message = "this step would read the whole document for each element; remove the first /"
+        yield finding_at(document, _LIMIT, place, message, 0)
+    elif kind == "xml" and not compiled.is_direct_path and (problem := _costly(text, place)):
+        yield finding_at(document, _LIMIT, place, problem, 0)
+
+
+def _growing_steps(stream: Stream, kind: PayloadKind) -> str:
+    """Return why the steps of ``records`` together make too much, or an empty text."""
+    steps = () if isinstance(stream.records, str) else stream.records
+    growing = [step for step in steps if parse_json_path(step) is None and "$" not in step]
+    if kind != "json" or len(growing) <= 1:
+        return ""
+    try:
+        compile_expression(kind, " | ".join(growing))
+    except ExpressionError as error:
+        return f"together, the steps are too much: {error}" if error.code == _LIMIT else ""
+    return ""
+
+
+def _is_later_step(place: DocumentPath) -> bool:
+    return place[2:3] == ("records",) and len(place) > 3 and place[3] != 0  # noqa: PLR2004
+
+
+def _costly(text: str, place: DocumentPath) -> str:
+    """Return why the time of an XPath grows faster than the document, or an empty text."""
+    cost = xpath_cost(text)
+    selects_records = bool({"records", "list"} & set(place))
+    if cost.is_quadratic and (cost.is_wide or selects_records):
+        return (
+            "for each element this reads the document again, so that a large reply would take "
+            "hours; write it without paths from the root, // and axes such as preceding:: "
+            "inside [ ] and after //"
+        )
+    return ""

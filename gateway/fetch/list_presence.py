@@ -36,6 +36,10 @@ HasId = Callable[[Any], bool]
 _COMPUTED = re.compile(r"\(|\|\|")
 _NAME = re.compile(r"[^\W\d][\w.-]*")
 _HOLDERS = ("an object", "an empty", "a document", "a row")
+_MOST_SELECTED = 2_000_000
+"""The number of elements that a step of ``records`` may select."""
+_MOST_ROOT_STEPS = 1_000
+"""The number of elements from each of which a step may read the whole document again."""
 _ADVICE = (
     "If the registry changed, correct `records`. If this is how an empty list looks, "
     "name the place that is always there under `list`, or add a `replies` rule with `then: empty`"
@@ -57,6 +61,12 @@ class StreamList:
         self._list = stream.list_
         self.steps = (stream.records,) if isinstance(stream.records, str) else stream.records
         self._is_direct = [parse_json_path(step) is not None for step in self.steps]
+        growing = [
+            step
+            for step, is_direct in zip(self.steps, self._is_direct, strict=True)
+            if not is_direct and "$" not in step
+        ]
+        self._growing_steps = " | ".join(growing) if len(growing) > 1 else ""
         numbered, offset = stream.paging.page_number, stream.paging.offset
         total = (numbered and numbered.total) or (offset and offset.total)
         # A computed total, such as count(//record), is 0 in every reply without records.
@@ -150,6 +160,24 @@ class StreamList:
         """Raise ``LIST_MISSING`` for a document that would be one record but has no id."""
         gap = Gap("", "an element without the record's id", expected="one record")
         refuse(gap, self.steps[0], self._where, None, _ADVICE)
+
+    def require_bounded_steps(self, kind: str, compile_text: Callable[[str, str], Any]) -> None:
+        """Raise :class:`ExpressionError` if the steps together make too much of a JSON value."""
+        if kind == "json" and self._growing_steps:
+            compile_text(kind, self._growing_steps)
+
+    def require_few(self, number: int, kind: str, before: int, selected: int) -> None:
+        """Raise ``EXPRESSION_LIMIT`` if the steps of ``records`` multiply.
+
+        ``before`` is the number of elements at which the step ``number`` starts.
+        """
+        is_from_root = kind == "xml" and self.steps[number].lstrip("( ").startswith("/")
+        if selected > _MOST_SELECTED or (is_from_root and before > _MOST_ROOT_STEPS):
+            raise StreamHalted(
+                "EXPRESSION_LIMIT",
+                f"{self._where}: the steps of `records` multiply; let each step start at the "
+                "result of the one before, and name each part of it once",
+            )
 
     def _total_is_zero(self, kind: str, root: Any) -> bool:
         """Return whether the reply itself says that it has no records."""

@@ -184,12 +184,14 @@ class RecordSelector:
             SelectedNode(kind, node, node, root, context_values)
             for node in self._list.select(0, kind, root, context_values, has_id)
         ]
+        self._list.require_bounded_steps(kind, self._expressions)
         for number in range(1, len(self._list.steps)):
-            found = [
-                replace(item, node=node)
-                for item in found
-                for node in self._list.select(number, kind, item.node, context_values, has_id)
-            ]
+            further: list[SelectedNode] = []
+            for item in found:
+                nodes = self._list.select(number, kind, item.node, context_values, has_id)
+                further += [replace(item, node=node) for node in nodes]
+                self._list.require_few(number, kind, len(found), len(further))
+            found = further
         if kind == "xml":
             records = (item.node for item in found if etree.iselement(item.node))
             require_narrow_scopes(records, f"{self._connector}.{self._name}")

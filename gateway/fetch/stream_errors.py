@@ -9,7 +9,11 @@ from pathlib import Path
 
 import structlog
 
-from gateway.config.expressions.compiler import EvaluationError, ExpressionError
+from gateway.config.expressions.compiler import (
+    EvaluationError,
+    ExpressionError,
+    ExpressionLimitError,
+)
 from gateway.errors import GatewayError, StreamError, StreamHalted
 
 log = structlog.get_logger()
@@ -30,6 +34,8 @@ def reading_errors(where: str) -> Iterator[None]:
         raise
     except GatewayError:
         raise
+    except ExpressionLimitError as error:
+        raise StreamHalted("EXPRESSION_LIMIT", f"{where}: {error}") from None
     except EvaluationError as error:
         raise StreamHalted(
             "EXPRESSION",
@@ -37,9 +43,8 @@ def reading_errors(where: str) -> Iterator[None]:
             "compare a reply with the connector file",
         ) from None
     except ExpressionError as error:
-        raise StreamHalted(
-            "EXPRESSION", f"{where}: {error}; `gateway check` shows the line"
-        ) from None
+        reason = "EXPRESSION_LIMIT" if error.code == "expression-limit" else "EXPRESSION"
+        raise StreamHalted(reason, f"{where}: {error}; `gateway check` shows the line") from None
     except Exception as error:  # noqa: BLE001 - stop the stream, not the worker
         log.warning("reply not processed", error=type(error).__name__, place=_place_of(error))
         raise StreamHalted(

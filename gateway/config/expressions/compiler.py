@@ -21,7 +21,9 @@ from jmespath.functions import Functions
 from lxml import etree
 
 from gateway.config.expressions import jmespath_compiler
+from gateway.config.expressions.growth import MAX_GROWTH, growth_of
 from gateway.config.expressions.json_paths import as_list, compile_json_path, parse_json_path
+from gateway.config.expressions.xpath_cost import Cost, xpath_cost
 
 PayloadKind = Literal["xml", "json", "csv"]
 Context = Mapping[str, Any]
@@ -54,6 +56,10 @@ class EvaluationError(ValueError):
 
     The message never contains the value.
     """
+
+
+class ExpressionLimitError(EvaluationError):
+    """The value is too large for the expression, whose time grows faster than the value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +159,12 @@ def _compile_xpath(text: str, namespaces: Mapping[str, str]) -> CompiledExpressi
             "bad-expression", f"not XPath 1.0: {text!r} holds characters that XML cannot"
         ) from None
 
+    cost = _cost_of(text)
+    is_limited = cost.element_limit is not None
+
     def run(node: Any, context: Context) -> list[Any]:
+        if is_limited and cost.is_too_much_for(node):
+            raise ExpressionLimitError(_TOO_MANY_ELEMENTS.format(cost.element_limit))
         try:
             result = (
                 compiled(node, **{name: context.get(name, "") for name in variables})
@@ -170,6 +181,21 @@ def _compile_xpath(text: str, namespaces: Mapping[str, str]) -> CompiledExpressi
         return [] if result == "" or result != result else [result]  # noqa: PLR0124
 
     return CompiledExpression(text, "xml", run, False, variables, _names_read(text))
+
+
+_TOO_MANY_ELEMENTS = (
+    "the expression compares elements with each other, so it runs on at most {:,} elements; "
+    "write it without paths from the root and without axes such as preceding-sibling:: in [ ]"
+)
+
+
+def _cost_of(text: str) -> Cost:
+    try:
+        return xpath_cost(text)
+    except RecursionError:
+        raise ExpressionError(
+            "bad-expression", f"not XPath 1.0: nested too deep: {text[:80]!r}…"
+        ) from None
 
 
 def _unknown_function_message(text: str) -> str:
@@ -338,8 +364,7 @@ def _compile_jmespath(text: str, kind: PayloadKind) -> CompiledExpression:
             f"not JMESPath: {jmespath_compiler.describe_error(error)}: {text!r}{hint}",
             column or 0,
         ) from None
-    reads = _check_functions(compiled.parsed, text)
-    find = jmespath_compiler.compile_tree(compiled.parsed)
+    reads, find = _compile_checked(compiled.parsed, text)
 
     def run(node: Any, _context: Context) -> list[Any]:
         try:
@@ -356,6 +381,25 @@ def _compile_jmespath(text: str, kind: PayloadKind) -> CompiledExpression:
             ) from None
 
     return CompiledExpression(text, kind, run, False, first_names=reads)
+
+
+def _compile_checked(tree: Any, text: str) -> tuple[frozenset[str], jmespath_compiler.EvaluateNode]:
+    """Return the names that an expression reads and its function, unless it can make too much."""
+    try:
+        reads = _check_functions(tree, text)
+        is_too_much = growth_of(tree).is_too_much
+        find = jmespath_compiler.compile_tree(tree)
+    except RecursionError:
+        raise ExpressionError(
+            "bad-expression", f"not JMESPath: nested too deep: {text[:80]!r}…"
+        ) from None
+    if is_too_much:
+        raise ExpressionError(
+            "expression-limit",
+            f"this expression can make more than {MAX_GROWTH} times the value that it reads; "
+            "name each part of the value once",
+        )
+    return reads, find
 
 
 def _compile_kept_path(name: str, rest: CompiledExpression, text: str) -> CompiledExpression:

@@ -13,10 +13,14 @@ from datetime import date, datetime
 from decimal import Decimal
 from uuid import UUID
 
+from gateway.errors import StreamHalted
+
 _PLACEHOLDER = re.compile(
     r"\{\{([a-z_][a-z0-9_]*(?::[^{}]*)?)\}\}|\{([a-z_][a-z0-9_]*)(?::([^{}]*))?\}"
 )
 
+_WIDEST = 999
+_WIDE_FORMAT = re.compile(r"[1-9]\d{3}")
 BUILT_IN_NAMES = frozenset(
     {"since", "until", "page", "offset", "cursor", "now", "uuid", "id", "ids", "export", "size"}
 )
@@ -98,5 +102,20 @@ def format_value(value: object, placeholder: Placeholder) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | Decimal):
-        return format(value, value_format)
+        return _format_number(value, placeholder)
     return str(value)
+
+
+def _format_number(value: int | Decimal, placeholder: Placeholder) -> str:
+    """Return a number in a format.
+
+    Raise ``EXPRESSION_LIMIT`` when a width, or a number with many zeros, would make a vast text.
+    """
+    is_vast = isinstance(value, Decimal) and value.is_finite() and abs(value.adjusted()) > _WIDEST
+    if placeholder.format and (is_vast or _WIDE_FORMAT.search(placeholder.format)):
+        raise StreamHalted(
+            "EXPRESSION_LIMIT",
+            f"the placeholder {{{placeholder.name}:{placeholder.format}}} would make a text of "
+            f"more than {_WIDEST} characters; write a smaller width, such as 05d",
+        )
+    return format(value, placeholder.format)
