@@ -404,7 +404,7 @@ class RequestRunner:
                     reason if reason.startswith("SIGNATURE_") else "SIGNATURE_ABSENT",
                     f"the reply (status {reply.status}) fits "
                     f"{describe_reply_rule(number, answer)}, but it has no valid signature, so it "
-                    f"proves nothing: {attempt.failure}",
+                    "proves nothing; ask the registry to sign it, or leave the rule out",
                 )
         default = {"retry": "BUSY", "denied": "DENIED", "stop": "STOPPED"}.get(answer.then, "")
         what = f"fault {quote_fault_code(fault.codes)}" if fault else f"status {reply.status}"

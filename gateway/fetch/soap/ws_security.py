@@ -222,7 +222,8 @@ class WsSecurity:
         if not soap.is_envelope(envelope):
             raise SignatureRefused(
                 "SIGNATURE_ABSENT",
-                f"{self._where}: the message is not signed, because it is no SOAP envelope",
+                f"{self._where}: the message is not signed, because it is no SOAP envelope; "
+                "expected an envelope with a signature, because the connector has `security`",
             )
         for name in ("Header", "Body"):
             if len(envelope.findall(f"{{{etree.QName(envelope).namespace}}}{name}")) > 1:
