@@ -31,8 +31,8 @@ from gateway.fetch.namespace_scope import (
 
 MAX_DEPTH = 200
 MAX_ELEMENTS = 20_000_000
-SHARE_AROUND_RECORDS = 6
-"""The part of the memory for what a large document contains besides its records: one sixth."""
+SHARE_AROUND_RECORDS = 8
+"""The part of the memory for what a large document contains besides its records: one eighth."""
 _DOCTYPE, _DECLARATION = b"<!DOCTYPE", b"xmlns"
 _COMMENT_START, _COMMENT_END = b"<!--", b"-->"
 _FIRST_TAG = re.compile(rb"<[A-Za-z_]")
