@@ -17,7 +17,7 @@ from gateway.fetch.decode.formats import element_bytes
 from gateway.fetch.list_presence import REASON as LIST_MISSING
 from gateway.fetch.loops import LoopIteration
 from gateway.fetch.record_selector import RecordSelector, SelectedNode, stripped_text
-from gateway.fetch.record_texts import UNSENT, is_storable
+from gateway.fetch.record_texts import RECORD_ERRORS, UNSENT, is_storable
 from gateway.fetch.refused_records import RefusedRecords, skip_reason
 from gateway.fetch.request_runner import RequestRunner
 from gateway.fetch.second_list import SecondList, SecondReply, read_all_pages
@@ -45,14 +45,8 @@ class DetailFetcher:
         rule = self.stream.expand
         if rule is None:
             return items
-        expandable = [item for item in items if not self.selector.matches(item, rule.unless)]
-        ids = {id(item): self.selector.text(item, rule.id) for item in expandable}
-        results: dict[int, list[SelectedNode]] = {
-            id(item): [replace(item, unreadable="expand.id")]
-            for item in expandable
-            if not is_storable(ids[id(item)])
-        }
-        wanted = iter([item for item in expandable if ids[id(item)] and id(item) not in results])
+        ids, results = self._ids_of(rule, items)
+        wanted = iter([item for item in items if ids.get(id(item)) and id(item) not in results])
         batches = []
         while batch := list(islice(wanted, rule.batch)):
             batches.append(batch)
@@ -77,6 +71,24 @@ class DetailFetcher:
         self._note_skipped(rule, skipped, items, results)
         found = [detail for item in items for detail in results.get(id(item), [item])]
         return self._mark_entries(found, ids) if rule.into is None else found
+
+    def _ids_of(
+        self, rule: Expand, items: list[SelectedNode]
+    ) -> tuple[dict[int, str], dict[int, list[SelectedNode]]]:
+        """Return the ids of the items to expand, and the items whose id cannot be read."""
+        ids: dict[int, str] = {}
+        unreadable: dict[int, list[SelectedNode]] = {}
+        for item in items:
+            try:
+                if self.selector.matches(item, rule.unless):
+                    continue
+                ids[id(item)] = self.selector.text(item, rule.id)
+            except RECORD_ERRORS:
+                unreadable[id(item)] = [replace(item, unreadable="expand")]
+                continue
+            if not is_storable(ids[id(item)]):
+                unreadable[id(item)] = [replace(item, unreadable="expand.id")]
+        return ids, unreadable
 
     def _mark_entries(
         self, found: list[SelectedNode], ids: Mapping[int, str]

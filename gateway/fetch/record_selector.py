@@ -15,6 +15,7 @@ from lxml import etree
 from gateway.config.connection import Condition
 from gateway.config.connector import Stream
 from gateway.config.expressions.compiler import (
+    EvaluationError,
     ExpressionError,
     PayloadKind,
     compile_expression,
@@ -212,7 +213,7 @@ class RecordSelector:
         try:
             if not all(self.text(item, part) for part in own):
                 return False
-        except ExpressionError:
+        except (ExpressionError, *RECORD_ERRORS):
             return False  # The id is in records of another format, and this is their index.
         # An error may have an id of its own, so a record also needs a field that a rule reads.
         if self._names is None:
@@ -265,7 +266,8 @@ class RecordSelector:
                 stream=f"{self._connector}.{self._name}",
                 error=type(error).__name__,
             )
-            yield self._unreadable_record(item)
+            failed = "the value of an expression" if isinstance(error, EvaluationError) else ""
+            yield self._unreadable_record(item, failed)
 
     def _records_of(self, item: SelectedNode) -> Iterator[RawRecord]:
         stream = self._stream
@@ -311,13 +313,13 @@ class RecordSelector:
                     )
                 )
 
-    def _unreadable_record(self, item: SelectedNode) -> RawRecord:
+    def _unreadable_record(self, item: SelectedNode, failed: str = "") -> RawRecord:
         """Return a record with a value that raised an error, for the pipeline to reject."""
+        body = NO_CONTENT
         try:
             body = self.body(item)
             native_id = self.native_id(item, body)
         except RECORD_ERRORS:
-            body = NO_CONTENT
             native_id = INVALID_ID_PREFIX + hashlib.sha256(body).hexdigest()[:32]
         return RawRecord(
             connector=self._connector,
@@ -325,7 +327,7 @@ class RecordSelector:
             native_id=native_id,
             body=body,
             media_type="application/xml" if etree.iselement(item.node) else "application/json",
-            context={UNREADABLE_CONTEXT_KEY: item.unreadable or "a value"},
+            context={UNREADABLE_CONTEXT_KEY: item.unreadable or failed or "a value"},
         )
 
     def _raw_entry(self, item: SelectedNode, body: bytes) -> RawRecord:
@@ -436,9 +438,13 @@ class RecordSelector:
         origin = item.node if item.kind == "xml" else item.keep_root
         context_values = dict(item.context)
         for name, expression in self._stream.keep.items():
-            values = self.evaluate(
-                item.kind, expression, origin, {**item.context, "root": item.root}
-            )
+            try:
+                values = self.evaluate(
+                    item.kind, expression, origin, {**item.context, "root": item.root}
+                )
+            except RECORD_ERRORS:
+                item = replace(item, unreadable=f"keep.{name}")
+                continue
             if text := next((text for value in values if (text := stripped_text(value))), ""):
                 context_values[name] = text
         return replace(item, context=context_values)

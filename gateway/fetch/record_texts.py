@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
+from gateway.config.expressions.compiler import EvaluationError
 from gateway.records import UNREADABLE_CONTEXT_KEY, RawRecord
 
 MAX_ID = 255
@@ -20,7 +21,7 @@ _INVISIBLE_CHARACTERS = re.compile(
     r"\ufeff\ufdd0-\ufdef\ufffe\uffff\ud800-\udfff]"
 )
 """Invisible characters: ids that differ only in these look identical."""
-RECORD_ERRORS = (UnicodeError, OverflowError, ArithmeticError, RecursionError)
+RECORD_ERRORS = (EvaluationError, UnicodeError, OverflowError, ArithmeticError, RecursionError)
 """Errors that a value of one record can cause, and that no correct code raises otherwise."""
 UNSENT = frozenset({"URL_INVALID", "HEADER_INVALID"})
 """Reasons for which a request about one record cannot even be sent, because of its values."""

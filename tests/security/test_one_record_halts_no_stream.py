@@ -161,6 +161,50 @@ def test_a_record_of_a_strange_form_holds_up_no_neighbour(bad: str, more: str) -
     assert {"1", "3"} <= written(bad, more).published
 
 
+@pytest.mark.parametrize("value", ["1e999", "NaN", "9" * 5000, "-Infinity"])
+@pytest.mark.parametrize(
+    "more",
+    [
+        "version: to_string(floor(to_number(v || `1`)))",
+        "kind: to_string(ceil(to_number(v || `1`)))",
+        "keep: {kept: 'to_string(floor(to_number(v || `1`)))'}",
+        "deleted: {path: 'to_string(floor(to_number(v || `1`)))', is: '7'}",
+    ],
+)
+def test_a_number_that_an_expression_cannot_use_rejects_its_record(value: str, more: str) -> None:
+    state = written(json.dumps({**TIME, "v": value}), more)
+    assert state.published == {"1", "2", "3"}
+    rejected = outcome_of(state.raws["2"], more)
+    assert isinstance(rejected, Rejected)
+    assert rejected.reason == "unreadable"
+
+
+@pytest.mark.parametrize("value", [["a", 1], "one", 5, {"x": 1}])
+@pytest.mark.parametrize(
+    "more",
+    [
+        "version: join('-', v || `[]`)",
+        "keep: {kept: 'max(v || `[]`)'}",
+        "children: 'sort_by(v || `[]`, &id)'",
+        'expand: {request: {get: "/d/{id}"}, id: "join(\'-\', v || [id])"}',
+        'expand: {request: {get: "/d/{id}"}, id: id, unless: {path: "max(v || `[1]`)", is: "2"}}',
+    ],
+)
+def test_a_type_that_an_expression_cannot_use_rejects_its_record(value: Any, more: str) -> None:
+    state = written(json.dumps({**TIME, "v": value}), more)
+    assert {"1", "2", "3"} <= state.published
+
+
+@pytest.mark.parametrize("value", ["1e999", "NaN", "9" * 5000])
+def test_ids_that_no_expression_can_make_are_told_apart(value: str) -> None:
+    state = MemoryStreamState()
+    bad = [{**TIME, "v": value, "t": title} for title in ("Second", "Fourth")]
+    text = stream().replace("id: id", "id: [id, to_string(floor(to_number(v || `1`)))]")
+    assert isinstance(poll_route(lambda *_: {"items": [*GOOD, *bad]}, text, state), PollResult)
+    assert {"1/1", "3/1"} < state.published
+    assert len(state.published) == 4
+
+
 @pytest.mark.parametrize("text", [LONE, f"7{LONE}"])
 def test_a_position_that_no_request_can_state_is_not_continued_from(text: str) -> None:
     state = MemoryStreamState()
