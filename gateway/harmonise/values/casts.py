@@ -43,6 +43,8 @@ from gateway.identifiers import is_web_address
 from gateway.record_parts import UnknownCode
 
 _DECIMAL = re.compile(r"[+-]?[0-9]{1,18}(\.[0-9]{1,18})?")
+_LONGEST = 100
+"""The most digits of a number, and the largest exponent."""
 _COMMA = re.compile(r"[+-]?([0-9]{1,3}(\.[0-9]{3})+|[0-9]{1,18})(,[0-9]{1,18})?")
 _POINT = re.compile(r"[+-]?([0-9]{1,3}(,[0-9]{3})+|[0-9]{1,18})(\.[0-9]{1,18})?")
 _LOCAL_LANGUAGE = re.compile("q[a-t][a-z]")
@@ -67,7 +69,7 @@ def decimal(value: Any) -> Decimal:
             raise CastError("not_a_number", "a finite number")
         return number
     text = scalar_text(value)
-    if isinstance(value, Decimal) and value.is_finite():
+    if isinstance(value, Decimal) and value.is_finite() and _is_short(value, text):
         return value
     if not _DECIMAL.fullmatch(text):
         raise CastError(
@@ -76,6 +78,11 @@ def decimal(value: Any) -> Decimal:
             'for a decimal comma write as: {decimal: ","}',
         )
     return Decimal(text)
+
+
+def _is_short(value: Decimal, text: str) -> bool:
+    """Return whether calculations with a number end soon. Those with 1e-999999999 would not."""
+    return len(text) <= _LONGEST and abs(value.adjusted()) <= _LONGEST
 
 
 def decimal_with_mark(mark: str) -> Convert:
