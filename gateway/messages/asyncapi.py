@@ -40,8 +40,8 @@ _HEADERS: dict[str, Any] = {
         "ce_time": {
             "type": "string",
             "format": "date-time",
-            "description": "When the registry changed the record, if the registry gives a time; for a record "
-            "about a person the day, in UTC",
+            "description": "When the registry changed the record, if the registry gives a time; "
+            "for a record about a person the day, in UTC",
         },
         "ce_dataschema": {
             "type": "string",
