@@ -100,13 +100,16 @@ class ConnectorIds:
                 await other.open_for_others()
 
     def holder(self, state: StreamState, native_id: str) -> StreamState | None:
-        """Return another stream that holds an id, or that is about to write it."""
+        """Return another stream that holds an id, or that is about to write it.
+
+        A stream in shadow mode publishes nothing, so it keeps no id from one that does.
+        """
         if self._filter is not None and not self._filter[hash(native_id) % FILTER_SLOTS]:
             return None
         for other in self._streams:
-            if other is not state and (
-                holds(other.digests.get(native_id)) or native_id in other.claimed_ids
-            ):
+            if other is state or (other.is_shadow and not state.is_shadow):
+                continue
+            if holds(other.digests.get(native_id)) or native_id in other.claimed_ids:
                 return other
         return None
 
@@ -163,9 +166,9 @@ class ConnectorIds:
     ) -> None:
         """Let one of two streams have an id that both wrote under an earlier release.
 
-        It stays with the stream that the connector file names first.
+        It stays with a stream that publishes, and else with the one that the file names first.
         """
-        raw, is_first = entry.raw, self._streams.index(state) < self._streams.index(other)
+        raw, is_first = entry.raw, self._rank(state) < self._rank(other)
         log.warning(
             "two streams had one id",
             connector=state.connector,
@@ -186,6 +189,9 @@ class ConnectorIds:
         else:
             result.entries.append(_rejected_entry(entry))
         self._store(other, raw.native_id, AGAIN_DIGEST, result)
+
+    def _rank(self, state: StreamState) -> tuple[bool, int]:
+        return state.is_shadow, self._streams.index(state)
 
     def _forget(self, state: StreamState, raw: RawRecord, result: ClaimedEntries) -> None:
         result.extra.append(_withdrawal(raw))

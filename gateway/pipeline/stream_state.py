@@ -121,6 +121,8 @@ class StreamState:
             next(iter(load_keys(settings).permanent), b""), f"loop {connector}|{stream}"
         )
         """The key for the hashes of loop values. A new pseudonym key does not change it."""
+        self.is_shadow = False
+        """Whether the stream publishes nothing, so that it takes no id from one that does."""
         self.id_key_fingerprint: Callable[[], bytes | None] = lambda: None
         """Returns the fingerprint of the stream's ``id_key``. With another key than before, all
         records would have other ids, so the stream halts."""
@@ -152,6 +154,7 @@ class StreamState:
             connector, load_keys(settings).for_audience(SUPPRESSION_AUDIENCE)
         )
         state = cls(settings, connector.connector, stream, subjects, ids)
+        state.is_shadow = connector.streams[stream].mode == "shadow"
         state.id_key_fingerprint = partial(
             id_key_fingerprint,
             connector.connector,

@@ -134,6 +134,31 @@ def test_the_first_stream_holds_an_id_until_it_loses_it(settings: Settings, name
 
 @pytest.mark.kafka
 @pytest.mark.timeout(240)
+@pytest.mark.parametrize("shadow", ["a", "b"])
+def test_a_shadow_stream_takes_no_id_from_a_live_one(
+    settings: Settings, name: str, shadow: str
+) -> None:
+    async def scenario() -> None:
+        await topic_admin.create_missing(settings)
+        one = await Streams(settings, name).open()
+        quiet, live = (one.a, one.b) if shadow == "a" else (one.b, one.a)
+        quiet.is_shadow = True
+        await polled(quiet, _1="shadow", _2="shadow")
+        await polled(live, _1="live", _3="live")
+        await polled(quiet, _1="shadow, changed", _3="shadow")
+        await polled(live, _1="live")
+        assert await raws_of(settings, name) == {"1": "live", "2": "shadow", "3": "live"}
+        assert set(await rejections_of(settings, name)) == {f"/{shadow}|1", f"/{shadow}|3"}
+        await polled(quiet, _1=None)
+        await polled(live, _1="live, changed")
+        assert (await raws_of(settings, name))["1"] == "live, changed"
+        await one.close()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.kafka
+@pytest.mark.timeout(240)
 def test_two_streams_at_one_moment_write_an_id_once(settings: Settings, name: str) -> None:
     async def scenario() -> None:
         await topic_admin.create_missing(settings)
