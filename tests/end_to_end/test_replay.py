@@ -12,7 +12,13 @@ import time
 import pytest
 
 from tests.end_to_end.conftest import HARMONISED, Site, versions
-from tests.support.operator_commands import answer, gateway, until, wait_until_settled
+from tests.support.operator_commands import (
+    answer,
+    gateway,
+    until,
+    wait_for_all_records,
+    wait_until_settled,
+)
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(500)]
 KILLS = 2
@@ -47,7 +53,7 @@ def test_replay_withdraws_rejections_after_a_table_fix(site: Site):
     text = table.read_text()
     table.write_text(text.replace(", hybrid: blended}", "}"))
     worker = site.run()
-    until(lambda: len(documents(site)) + len(standing(site)[1]) == 400)
+    wait_for_all_records(site)
     before, rejected_before = documents(site), standing(site)[1]
     groups = answer(site, "rejections", "list", "--connector", "demo-rest")
     (group,) = [
