@@ -23,6 +23,7 @@ from gateway.messages.topics import (
     POINTERS,
     STUDENT_STATUS,
 )
+from gateway.pipeline.packed_hashes import PackedHashes
 from gateway.pipeline.processed_record import ProcessedRecord
 from gateway.settings import Settings
 
@@ -42,13 +43,13 @@ class StandingKeys:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._keys: set[int] = set()
+        self._keys = PackedHashes()
         self._read_at = -1.0
         self._meanwhile: list[dict[int, bool]] | None = None
         """What was committed since the present reading began; ``None`` without a reading."""
         self._lock = asyncio.Lock()
 
-    async def read_since(self, moment: float) -> set[int]:
+    async def read_since(self, moment: float) -> PackedHashes:
         """Return the keys, as read after ``moment`` of the monotonic clock, and changed since.
 
         Raises :class:`~gateway.errors.RetryLater` or :class:`~gateway.errors.Denied`.
@@ -56,6 +57,8 @@ class StandingKeys:
         async with self._lock:
             if self._read_at <= moment:
                 started, self._meanwhile = time.monotonic(), []
+                # Two tables at once could take too much memory.
+                self._keys, self._read_at = PackedHashes(), -1.0
                 try:
                     with retry_later("reading which documents stand"):
                         self._keys = await self._read()
@@ -73,8 +76,8 @@ class StandingKeys:
         if self._read_at >= 0:
             _change(self._keys, changes)
 
-    async def _read(self) -> set[int]:
-        keys: set[int] = set()
+    async def _read(self) -> PackedHashes:
+        keys = PackedHashes()
 
         async def read(topic: str, partition: int) -> None:
             def on_record(key: bytes, value: bytes | None) -> None:
@@ -94,7 +97,7 @@ class StandingKeys:
         return keys
 
 
-def _change(keys: set[int], changes: dict[int, bool]) -> None:
+def _change(keys: PackedHashes, changes: dict[int, bool]) -> None:
     for key, stands in changes.items():
         (keys.add if stands else keys.discard)(key)
 
