@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 from orjson import dumps
 
 from gateway.config.code_lists import ISCED_F
+from gateway.config.publishing_needs import rejection
 from gateway.records import LearningOpportunity, LearningRecord, Qualification, Rejected
 from gateway.render import elm_common, vocabularies
 from gateway.render.elm_common import ProfileStyle
@@ -67,27 +68,17 @@ _IS_QUALIFICATION: Final = b'","type":"Qualification",'
 _IS_SPECIFICATION: Final = b'","type":"LearningAchievementSpecification",'
 
 
-def missing_elements(record: LearningRecord) -> Rejected | None:
+def missing_elements(record: LearningRecord, emits: str) -> Rejected | None:
     """Return a rejection if the entry lacks a title, a field of education or a learning outcome.
 
     LOQ requires all three.
     """
     if not record.title:
-        return Rejected(stage="render", field="title", reason="missing")
+        return rejection(emits, "title")
     if ISCED_F.isdisjoint(record.isced_f):
-        return Rejected(
-            stage="render",
-            field="isced_f",
-            reason="missing",
-            detail="LOQ demands at least one ISCED-F code; none is invented",
-        )
+        return rejection(emits, "isced_f")
     if not any(outcome.title for outcome in record.learning_outcomes):
-        return Rejected(
-            stage="render",
-            field="learning_outcomes",
-            reason="missing",
-            detail="LOQ demands an outcome; none is invented",
-        )
+        return rejection(emits, "learning_outcomes")
     return None
 
 
@@ -99,7 +90,7 @@ def qualification(
     If the record lacks its EQF or national level, the result is a
     ``LearningAchievementSpecification``.
     """
-    if rejected := missing_elements(record):
+    if rejected := missing_elements(record, "qualification"):
         return rejected
     _, style, context = VERSIONS[version]
     identity = elm_common.json_string_content(root)
@@ -120,12 +111,7 @@ def qualification(
         if accreditations := elm_common.accreditation(record.accreditation, body, style):
             fragments += (b',"accreditation":[', accreditations, b"]")
     elif not vocabularies.languages(record.languages):
-        return Rejected(
-            stage="render",
-            field="languages",
-            reason="missing",
-            detail="an entry without a level needs its language",
-        )
+        return rejection("qualification", "languages")
     fragments.append(_identifier(record.code or record.id))
     if body.complete:
         fragments += (
@@ -146,7 +132,7 @@ def opportunity(
 
     Return a rejection if LOQ does not allow the entry.
     """
-    if rejected := missing_elements(record):
+    if rejected := missing_elements(record, "learning_opportunity"):
         return rejected
     _, style, context = VERSIONS[version]
     tag = record.languages[0] if record.languages else next(iter(record.title))
@@ -156,24 +142,14 @@ def opportunity(
             stage="render",
             field="languages",
             reason="missing",
-            detail="LOQ demands a language the EU vocabulary knows",
+            detail="expected a language of the EU vocabulary in languages or title",
         )
     page = elm_common.web_resource(record.homepage, style, b"homepage")
     if page is None:
-        return Rejected(
-            stage="render",
-            field="homepage",
-            reason="missing",
-            detail="LOQ demands a web page of the opportunity",
-        )
+        return rejection("learning_opportunity", "homepage")
     provider = elm_common.organisation(record.provider or record.awarding_body, "provider", style)
     if not provider.complete:
-        return Rejected(
-            stage="render",
-            field="provider",
-            reason="missing",
-            detail="LOQ demands a provider with name and country",
-        )
+        return rejection("learning_opportunity", "provider")
     complete = elm_common.has_levels(record)
     fragments = [
         b'{"@context":', context, b',"id":"', elm_common.json_string_content(root),

@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 from orjson import dumps
 
+from gateway.config.publishing_needs import rejection
 from gateway.records import Assessment, Credential, CredentialPart, Holder, LearningRecord, Rejected
 from gateway.render import elm_common, vocabularies
 from gateway.render.elm_common import ID_PREFIX_MARKER, Fragments, date_as_datetime
@@ -73,19 +74,14 @@ def credential(record: Credential, root: str) -> bytes | Rejected:
     If the registry has no ``issued`` time or no eIDAS id of the issuer, the sealer adds it.
     """
     if not record.title:
-        return Rejected(stage="render", field="title", reason="missing")
+        return rejection("credential", "title")
     prefix = node_id_prefix(root)
     body, issuer = (
         elm_common.organisation(record.awarding_body, "awarding-body", elm_common.EDC),
         elm_common.organisation(record.issuer, "issuer", elm_common.EDC),
     )
     if not body.complete:
-        return Rejected(
-            stage="render",
-            field="awarding_body",
-            reason="missing",
-            detail="a credential needs its awarding body's name and country",
-        )
+        return rejection("credential", "awarding_body")
     if issuer.json and not issuer.complete:
         return Rejected(
             stage="render",
@@ -95,12 +91,7 @@ def credential(record: Credential, root: str) -> bytes | Rejected:
         )
     awarded = record.awarded_on
     if awarded is None:
-        return Rejected(
-            stage="render",
-            field="awarded_on",
-            reason="missing",
-            detail="a credential needs its date of award",
-        )
+        return rejection("credential", "awarded_on")
     # Every part repeats the awarding body with the same ids, so its marker is replaced here.
     awarder = body.json.replace(ID_PREFIX_MARKER, prefix)
     fragments = [

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from orjson import dumps
 
+from gateway.config.publishing_needs import rejection
 from gateway.identifiers import (
     is_well_formed,
     normalise_identifier,
@@ -89,11 +90,11 @@ def student_status(record: StudentStatus, source: EventSource) -> bytes | Reject
     if isinstance(esi, Rejected):
         return esi
     if "pic" not in institution:
-        return _missing_field("institution.identifiers.pic", "nine digits")
+        return rejection("student_status", "institution.identifiers.pic")
     if record.active is None and not record.ended:
-        return _missing_field("active", "whether the student is enrolled")
+        return rejection("student_status", "active")
     if record.valid_until is None:
-        return _missing_field("valid_until", "the end of the term or study right")
+        return rejection("student_status", "valid_until")
     if record.valid_from and record.valid_until < record.valid_from:
         return Rejected(
             stage="render",
@@ -137,7 +138,7 @@ def card(record: Card, source: EventSource) -> bytes | Rejected:
         )
     issued, expires = record.issued_on, record.expires_on
     if issued is None or expires is None:
-        return _missing_field("issued_on" if issued is None else "expires_on", "a date")
+        return rejection("card", "issued_on" if issued is None else "expires_on")
     active = (
         record.active
         if record.active is not None
@@ -160,7 +161,7 @@ def card(record: Card, source: EventSource) -> bytes | Rejected:
 def _card_problem(record: Card, pic: str, issued: date, expires: date) -> Rejected | None:
     stated = _institution_identifiers(record.issuer).get("pic")
     if stated is None:
-        return _missing_field("issuer.identifiers.pic", "nine digits")
+        return rejection("card", "issuer.identifiers.pic")
     if stated != pic:
         detail = "the PIC differs from the last nine digits of the ESCN"
         return Rejected(
