@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import structlog
 
-from gateway.config.connector import Stream
+from gateway.config.connector import Soap, Stream
 from gateway.config.requests import Cursor
 from gateway.errors import RetryLater, StreamError
 from gateway.fetch import paging
@@ -105,18 +105,32 @@ class PageRequester:
         """
         return self.cursor.scan and ask.if_refused != "error" and error.reason.startswith("HTTP_5")
 
+    @property
+    def _requires_signature(self) -> bool:
+        block = self.runner.protocol
+        return (
+            isinstance(block, Soap)
+            and block.security is not None
+            and bool(block.security.signature)
+        )
+
     def end_is_proved(self, ask: paging.PageRequest) -> bool:
         """Return whether a refused page proves the end of the list, and log an end without proof.
 
-        The connector declares the refusal, or the total is reached.
+        The connector declares the refusal, or the total is reached. Where replies must be signed,
+        a refusal proves nothing before the total, because anybody could have sent it.
         """
-        if ask.if_refused == "end":
+        if ask.if_refused == "end" and ("total" in ask.state or not self._requires_signature):
             return True
         self.in_doubt = True
+        how = (
+            "a refusal has no valid signature that proves it, so name the total in paging"
+            if self._requires_signature
+            else "if a refusal is the end of the list, write after_last: refused in paging"
+        )
         self._warn_once(
             "page after the last refused",
-            advice="the gateway deletes no missing records after it; "
-            "if a refusal is the end of the list, write after_last: refused in paging",
+            advice=f"the gateway deletes no missing records after it; {how}",
         )
         return False
 

@@ -239,6 +239,24 @@ def test_only_a_signed_fault_proves_an_empty_list(then):
         assert poll(lambda _: (500, proof, "text/xml"), request, more=more) == ("", [], [True])
 
 
+@pytest.mark.parametrize(
+    ("total", "ends"), [("", False), (", total: 'count(//r:r)'", True)], ids=["none", "a total"]
+)
+@pytest.mark.parametrize("status", [400, 404, 416, 422, 500])
+def test_unsigned_refusal_of_a_page_does_not_prove_the_end_of_a_list(status, total, ends):
+    request = stream(
+        request="request: {envelope: \"<r:ask xmlns:r='urn:reg'>{page}</r:ask>\"}",
+        more=f"paging: {{page_number: {{after_last: refused{total}}}}}",
+    )
+    unsigned = etree.tostring(
+        envelope_of(f"<s:Fault xmlns:s='{soap.ENV11}'><faultcode>s:Client</faultcode></s:Fault>")
+    )
+    pages = iter([(200, signed("1"), "text/xml"), (status, unsigned, "text/xml")])
+    reason, records, complete = poll(lambda _: next(pages), request)
+    assert (reason, [raw.native_id for raw in records]) == ("", ["1"])
+    assert complete[-1] is ends
+
+
 def test_unsigned_fault_still_says_why_the_registry_refuses():
     request = stream(request="request: {envelope: \"<r:ask xmlns:r='urn:reg'/>\"}")
     fault = f"<s:Fault xmlns:s='{soap.ENV11}'><faultcode>s:Client</faultcode><detail><code>7</code></detail></s:Fault>"
