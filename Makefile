@@ -85,7 +85,7 @@ lock: .venv/installed  ## renew the locked dependencies
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --extra local --extra validate --extra otel --group dev pyproject.toml -o requirements-dev.lock
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --group pyproject.toml:docs -o requirements-docs.lock
 
-fuzz: .venv/installed  ## fuzz the decoders for FUZZ_SECONDS (10 minutes), always with the same seed
+fuzz: .venv/installed  ## fuzz what reads foreign data for FUZZ_SECONDS (10 minutes), from FUZZ_SEED
 	@$(BIN)/python tests/fuzz/run_fuzz.py
 
 hostile: .venv/installed  ## write tests/hostile/README.md again

@@ -315,3 +315,14 @@ def test_steps_of_records_that_multiply_are_found_by_check() -> None:
     found = limits(["items", *["[@,@,@,@][]"] * 12])
     assert [one.path for one in found] == ["streams.awards.records"]
     assert not limits(["items", "[?a].b", "[].c"])
+
+
+@pytest.mark.parametrize(
+    ("value", "form"),
+    [(1, "%Y"), (1, "pa'e"), (7, ".3d"), (7, "s"), (Decimal(1), "d"), (2, "z"), (3, "05d ")],
+)
+def test_placeholder_with_a_wrong_format_names_it(value: object, form: str) -> None:
+    with pytest.raises(StreamHalted, match=r"write one such as \{page:05d\}") as caught:
+        format_value(value, Placeholder("page", form))
+    assert caught.value.reason == "PLACEHOLDER_FORMAT"
+    assert f"{{page:{form}}}" in str(caught.value)

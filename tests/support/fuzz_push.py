@@ -16,7 +16,8 @@ import socket
 import threading
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from types import SimpleNamespace
 from typing import Any
@@ -46,7 +47,7 @@ push:
   protocol: http
   limits: {{max_response: 100kB, max_decoded: 1MB, max_records: 1000}}
   refused: {{status: 422, media_type: text/html, body: "<p>{{reason}}</p>"}}
-  accepted: {{media_type: application/json, body: '{{{{"count": "{{count}}"}}}}'}}
+  accepted: {{media_type: text/html, body: "<p>{{count}}</p>"}}
 {more}
 streams:
   awards:
@@ -94,6 +95,7 @@ _CODINGS: tuple[tuple[str, Callable[[bytes], bytes]], ...] = (
     ("deflate", zlib.compress),
     ("gzip", bytes),
 )
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _RECORD = b'{"items": [{"id": "1", "title": "Award"}]}'
 _ELEMENT = b"<l><r id='1'><t>Award</t></r></l>"
 _AUTHORISATION = b"Authorization: Basic " + base64.b64encode(b"u:") + b"\r\n"
@@ -105,6 +107,13 @@ def push(data: bytes) -> None:
     if len(data) < 3:
         return
     port = _port()
+    port.errors.clear()
+    with _watched_logs(port.errors):
+        _send_and_check(port, data)
+    assert not port.errors, port.errors[0]
+
+
+def _send_and_check(port: _Port, data: bytes) -> None:
     is_whole = bool(data[0] & 1)
     sent = data[3:] if is_whole else _request(data)
     answer = port.send(sent, is_complete=not is_whole)
@@ -114,7 +123,6 @@ def push(data: bytes) -> None:
     # The next caller is served.
     good = port.send(_good_request(), is_complete=True)
     assert read_answers(good) == [200], good
-    assert not port.errors, port.errors.pop()
     assert all(record.native_id == "1" for record in port.take_signed()), "not signed"
 
 
@@ -184,7 +192,6 @@ class _Port:
         self._loop.set_exception_handler(lambda _, context: self.errors.append(str(context)))
         self._is_open = threading.Event()
         self.number = 0
-        _watch_logs(self.errors)
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
         asyncio.run_coroutine_threadsafe(self._serve(), self._loop)
         assert self._is_open.wait(30)
@@ -255,7 +262,7 @@ class _Port:
 
 
 def _is_whole(answer: bytes) -> bool:
-    head, end, body = answer.partition(b"\r\n\r\n")
+    head, end, body = answer.removeprefix(_CONTINUE).partition(b"\r\n\r\n")
     found = re.search(rb"\r\nContent-Length: (\d+)", head)
     return bool(end) and len(body) >= (int(found[1]) if found else 0)
 
@@ -270,22 +277,39 @@ def _connectors() -> list[Connector]:
     return [*made, messages.load(messages.push_file())]
 
 
-def _watch_logs(errors: list[str]) -> None:
-    """Keep each error that a log would show, and nothing else."""
+class _Errors(logging.Handler):
+    """Keep each error that a log would show."""
 
-    class Handler(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if record.exc_info or record.levelno >= logging.ERROR:
-                errors.append(self.format(record))
+    def __init__(self, errors: list[str]) -> None:
+        super().__init__()
+        self._errors = errors
 
-    logging.getLogger().addHandler(Handler())
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info or record.levelno >= logging.ERROR:
+            self._errors.append(self.format(record))
+
+
+@contextmanager
+def _watched_logs(errors: list[str]) -> Iterator[None]:
+    """Keep the errors that are logged meanwhile, and nothing else."""
 
     def keep(_: object, method: str, event: dict[str, Any]) -> Any:
         if event.get("exc_info") or method in {"error", "critical", "exception"}:
             errors.append(str(event))
         raise structlog.DropEvent
 
-    structlog.configure(processors=[keep], cache_logger_on_first_use=False)
+    before, handler = structlog.get_config(), _Errors(errors)
+    structlog.configure(
+        processors=[keep],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
+        cache_logger_on_first_use=False,
+    )
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
+        structlog.configure(**before)
 
 
 def _body(path: str, kind: int, body: bytes, flags: int = 0, coding: int = 0) -> bytes:

@@ -7,7 +7,14 @@ import gzip
 import io
 import zipfile
 
-from tests.support import fuzz_decoders
+from tests.support import (
+    fuzz_addresses,
+    fuzz_decoders,
+    fuzz_expressions,
+    fuzz_headers,
+    fuzz_push,
+    fuzz_signatures,
+)
 from tests.support.fuzz_targets import CASTS
 
 
@@ -64,6 +71,14 @@ VALUE = '{"items": [{"id": "1", "n": 7.5, "t": null, "d": [true, {"a": "\\u00e9"
 
 SEEDS: dict[str, list[bytes]] = {
     "decoders": fuzz_decoders.SEEDS,
+    "push": fuzz_push.SEEDS,
+    "signed_messages": fuzz_signatures.SEEDS,
+    "signed_documents": fuzz_signatures.SEEDS,
+    "conditions": fuzz_expressions.CONDITION_SEEDS,
+    "templates": fuzz_expressions.TEMPLATE_SEEDS,
+    "patterns": fuzz_expressions.PATTERN_SEEDS,
+    "addresses": fuzz_addresses.SEEDS,
+    "headers": fuzz_headers.SEEDS,
     "decode": [
         b"\0\1" + DOCUMENT.encode(), b"\1\1" + DOCUMENT.replace(' xmlns="urn:x"', "").encode(), b"\2\1" + VALUE.encode(),
         b"\3\1id,name\n1,\"a\nb\"\n2,c\n", b"\4\1" + _zip(), b"\5\1" + gzip.compress(VALUE.encode(), mtime=0), b"\6\1" + base64.b64encode(b"abc"),
@@ -87,6 +102,14 @@ SEEDS: dict[str, list[bytes]] = {
 
 WORDS: dict[str, list[str]] = {
     "decoders": fuzz_decoders.WORDS,
+    "push": fuzz_push.WORDS,
+    "signed_messages": fuzz_signatures.WORDS,
+    "signed_documents": fuzz_signatures.WORDS,
+    "conditions": fuzz_expressions.CONDITION_WORDS,
+    "templates": fuzz_expressions.TEMPLATE_WORDS,
+    "patterns": fuzz_expressions.PATTERN_WORDS,
+    "addresses": fuzz_addresses.WORDS,
+    "headers": fuzz_headers.WORDS,
     "decode": [
         "<!DOCTYPE",
         "<![CDATA[",

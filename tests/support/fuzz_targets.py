@@ -37,8 +37,13 @@ from gateway.fetch.http.body import ReplyBody
 from gateway.harmonise.values import casts as casting
 from gateway.harmonise.values.payload import PayloadError, json_value, xml_element
 from gateway.harmonise.values.text import CastError
+from tests.support.fuzz_addresses import addresses
 from tests.support.fuzz_budget import within_budget
 from tests.support.fuzz_decoders import decoders
+from tests.support.fuzz_expressions import conditions, patterns, templates
+from tests.support.fuzz_headers import headers
+from tests.support.fuzz_push import push
+from tests.support.fuzz_signatures import signed_documents, signed_messages
 
 LIMIT = 1_000_000
 ZONE = ZoneInfo("Europe/Tallinn")
@@ -218,7 +223,15 @@ def nested(value: Any) -> int:
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "decode": within_budget(decode),
     "decoders": decoders,
-    "select": select,
-    "casts": casts,
-    "language": language,
+    "push": push,
+    "signed_messages": signed_messages,
+    "signed_documents": signed_documents,
+    "select": within_budget(select),
+    "conditions": conditions,
+    "templates": templates,
+    "casts": within_budget(casts),
+    "patterns": patterns,
+    "addresses": addresses,
+    "headers": headers,
+    "language": within_budget(language),
 }

@@ -82,11 +82,23 @@ def format_value(value: object, placeholder: Placeholder) -> str:
     A moment takes a strftime format, ``iso``, ``epoch`` or ``epoch_ms``. A number takes a format
     such as ``05d``. A UUID takes ``hex``, or ``int`` for its 128 bits as a decimal number.
 
-    Raises :class:`MissingValue` for ``None``.
+    Raises :class:`MissingValue` for ``None``, and ``PLACEHOLDER_FORMAT`` when the format is none
+    of the value.
     """
-    value_format = placeholder.format
     if value is None:
         raise MissingValue(placeholder.name)
+    try:
+        return _format(value, placeholder)
+    except ValueError:
+        raise StreamHalted(
+            "PLACEHOLDER_FORMAT",
+            f"the placeholder {{{placeholder.name}:{placeholder.format}}} has no valid format; "
+            "write one such as {page:05d} for a number and {since:%Y-%m-%d} for a time",
+        ) from None
+
+
+def _format(value: object, placeholder: Placeholder) -> str:
+    value_format = placeholder.format
     if isinstance(value, datetime):
         if value_format == "epoch":
             return str(int(value.timestamp()))
