@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -50,6 +51,18 @@ _DOMAIN: Final = re.compile(r"(?:(?!-)[A-Za-z0-9-]{1,63}(?<!-)\.)+[A-Za-z]{2,24}
 _CODE: Final = re.compile(r"(?:[A-Za-z0-9()+,\-.:=@;$_!*']|%[0-9A-Fa-f]{2})+")
 _BAD_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ERASMUS_SINGLE_DIGIT: Final = re.compile(r"^(.*[^0-9])([0-9])$")
+_ERASMUS_COUNTRY_LENGTH: Final = 3
+_ERASMUS_COUNTRIES: Final = {
+    3: frozenset({"IRL", "LUX"}),
+    2: frozenset(re.findall("..", "ALBABGCHCYCZDKEEFOGLHRHUISLILTLVMEMKMTNLPLRORSSFSISKTRUKXK")),
+    1: frozenset("ABDEFGINPS"),
+}
+"""The countries of Erasmus codes, by length. They are not those of ISO 3166-1."""
+_DEQAR: Final = re.compile(r"(?:DEQAR-?INST-?)?(AP)?0*([0-9]{1,9})")
+_ETER: Final = re.compile(r"\s*([A-Z]{2})[\s-]?([0-9]{4})(?![0-9])")
+_BRIN: Final = re.compile(r"[0-9]{2}[A-Z]{2}([0-9]{2})?")
+_BRIN_LENGTH: Final = 4
+_NATIONAL_SCHEME: Final = re.compile(r"[a-z]{2}-[a-z0-9][a-z0-9-]*")
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _LEGACY: Final = re.compile(r"[A-Z]{2}-[0-9]{9}-.+")
 _WEB_ADDRESS: Final = re.compile(r"https?://[^\s/?#]+[^\s]*")
@@ -140,15 +153,96 @@ def parse_card_number(value: str) -> CardNumber | str:
 def normalise_identifier(scheme: str, value: str) -> str:
     """Return a provider's identifier in the spelling to compare by.
 
-    Differences in case, stray spaces and no-break spaces disappear.
+    Differences in case, blanks, prefixes such as ``urn:oid:`` and leading zeros disappear.
     """
-    text = unicodedata.normalize("NFKC", value).strip()
-    if scheme == "erasmus":
-        code = (text[:3] + text[3:].replace(" ", "")).upper()
-        return _ERASMUS_SINGLE_DIGIT.sub(r"\g<1>0\g<2>", code)
-    if scheme in {"schac", "ror"}:
-        return text.lower().rstrip("/")
-    return "".join(text.split()).upper()
+    text = " ".join(unicodedata.normalize("NFKC", value).split())
+    normalise = _NORMALISED_FORMS.get(scheme, _normalise_code)
+    return normalise(text)
+
+
+def is_national_scheme(scheme: str) -> bool:
+    """Return whether a scheme numbers the institutions of one country, such as ``fi-national``."""
+    return bool(_NATIONAL_SCHEME.fullmatch(scheme))
+
+
+def _normalise_code(text: str) -> str:
+    """Return a code without blanks and leading zeros, in upper case."""
+    code = "".join(text.split()).upper()
+    return code.lstrip("0") or code
+
+
+def _normalise_erasmus(text: str) -> str:
+    """Return an Erasmus code with its country in three places: ``E TARRAGO1`` has two blanks."""
+    country, _, place = text.upper().partition(" ")
+    if not place or len(country) > _ERASMUS_COUNTRY_LENGTH:
+        code = (country + place).replace(" ", "")
+        country = _erasmus_country(code)
+        place = code[len(country) :]
+    place = place.replace(" ", "")
+    code = f"{country:<{_ERASMUS_COUNTRY_LENGTH}}{place}" if country else place
+    return _ERASMUS_SINGLE_DIGIT.sub(r"\g<1>0\g<2>", code)
+
+
+def _erasmus_country(code: str) -> str:
+    """Return the country at the start of an Erasmus code without blanks, if only one fits."""
+    fitting = [code[:length] for length in (3, 2, 1) if code[:length] in _ERASMUS_COUNTRIES[length]]
+    return fitting[0] if len(fitting) == 1 else ""
+
+
+def _normalise_domain(text: str) -> str:
+    """Return a domain in lower case, without the parts of a URN before it."""
+    last = text.lower().rpartition(":")[2] if text.lower().startswith("urn:") else text.lower()
+    return "".join(last.split()).strip("/.")
+
+
+def _normalise_ror(text: str) -> str:
+    code = "".join(text.split()).lower().partition("?")[0].rstrip("/").rpartition("/")[2]
+    return f"https://ror.org/{code}" if code else ""
+
+
+def _normalise_pic(text: str) -> str:
+    code = re.sub(r"[\s.-]", "", text).upper().removeprefix("PIC").lstrip(":")
+    return code.lstrip("0") or code
+
+
+def _normalise_oid(text: str) -> str:
+    return "".join(text.split()).upper().removeprefix("URN:OID:").removeprefix("OID:")
+
+
+def _normalise_vat(text: str) -> str:
+    code = re.sub(r"[\s./-]", "", text).upper()
+    return "EL" + code[2:] if code.startswith("GR") else code
+
+
+def _normalise_deqar(text: str) -> str:
+    code = "".join(text.split()).upper().rstrip("/").rpartition("/")[2]
+    found = _DEQAR.fullmatch(code)
+    return f"DEQARINST{found[1] or ''}{int(found[2]):04d}" if found else code
+
+
+def _normalise_eter(text: str) -> str:
+    """Return the code of a text such as ``ES0022 - Universitat Rovira i Virgili``."""
+    found = _ETER.match(text.upper())
+    return found[1] + found[2] if found else "".join(text.split()).upper()
+
+
+def _normalise_brin(text: str) -> str:
+    """Return the number of an institution, also from the number of one of its places."""
+    code = "".join(text.split()).upper()
+    return code[:_BRIN_LENGTH] if _BRIN.fullmatch(code) else code
+
+
+_NORMALISED_FORMS: Final[Mapping[str, Callable[[str], str]]] = {
+    "erasmus": _normalise_erasmus,
+    "schac": _normalise_domain,
+    "ror": _normalise_ror,
+    "pic": _normalise_pic,
+    "oid": _normalise_oid,
+    "vat": _normalise_vat,
+    "deqar": _normalise_deqar,
+    "eter": _normalise_eter,
+    "nl-brin": _normalise_brin,
+}
 
 
 @lru_cache(maxsize=8192)

@@ -252,6 +252,7 @@ class QualityReport(Struct, frozen=True, kw_only=True):
     positive: Annotated[bool, field_info("False when the decision was negative")] = True
     high_alert: Annotated[bool, field_info("True when flagged 'high level'")] = False
     agency: str | None = None
+    permalink: Annotated[str | None, field_info("Permanent web address of the report")] = None
     programmes: Annotated[
         tuple[str, ...], field_info("Names of the programmes a programme report covers")
     ] = ()
@@ -267,7 +268,15 @@ class Provider(Struct, frozen=True, kw_only=True):
     organisation: Annotated[Organisation, field_info("Names and identifiers used to join")] = (
         Organisation()
     )
+    countries: Annotated[
+        tuple[str, ...],
+        field_info("Further countries in which it is established, ISO 3166-1 alpha-2"),
+    ] = ()
     eche: Annotated[bool, field_info("Holds an Erasmus Charter for Higher Education")] = False
+    eche_list_from: Annotated[
+        date | None,
+        field_info("First day that the list of charters covers; nothing is known before it"),
+    ] = None
     eche_from: date | None = None
     eche_until: date | None = None
     founded_on: date | None = None

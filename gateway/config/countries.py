@@ -13,6 +13,20 @@ COUNTRIES = (
 )
 """Alpha-3 and alpha-2 codes to alpha-2. The EU institutions write ``EL`` and ``UK``."""
 
+_TERRITORIES = (
+    "AXFI FODK GLDK SJNO BVNO GPFR MQFR GFFR REFR YTFR PMFR BLFR MFFR NCFR PFFR WFFR TFFR AWNL "
+    "CWNL SXNL BQNL GIGB"
+)
+_STATES = COUNTRIES | {word[:2]: word[2:] for word in _TERRITORIES.split()}
+
+
+def state_of(country: str | None) -> str:
+    """Return the state whose registers hold the bodies of a country, or an empty text.
+
+    Overseas territories belong to their state. ``EU`` and other words name no state.
+    """
+    return _STATES.get((country or "").partition("-")[0].upper(), "")
+
 
 def country_code_problem(code: str) -> str:
     """Return the error in the country of a connector or a table, or an empty text.

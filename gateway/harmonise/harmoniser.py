@@ -290,7 +290,8 @@ class Harmoniser:
             return Withheld(reason="no_agreement")
         quality: dict[str, str] = {}
         if self.providers is not None:
-            record, quality = self.providers.assess_record(record)
+            record, quality, provider_issues = self.providers.assess_record(record)
+            issues += provider_issues
         return Accepted(
             record=record,
             provenance=Provenance(

@@ -8,8 +8,12 @@ a record.
 A connector fills :class:`gateway.records.Provider` as follows.
 
 ``organisation.identifiers`` holds each identifier of the register, by scheme (pic, schac, erasmus,
-oid, eter, deqar, ror, vat). More identifiers give more joins. The gateway compares them in a
-normalised spelling, so case and no-break spaces do not matter.
+oid, eter, deqar, ror, vat). A national number has a scheme that starts with its country, such as
+fi-national. More identifiers give more joins. The gateway compares them in a normalised spelling,
+so case, blanks and leading zeros do not matter.
+
+``organisation.country`` and ``countries`` hold where the body is established. An identifier of a
+provider in another country than the body of a record never joins.
 
 ``reports`` holds each report, also expired ones. An award of ten years ago is assessed with the
 reports that were valid at that time.
@@ -29,12 +33,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import Final
+from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
-from gateway.identifiers import normalise_identifier
-from gateway.records import Credential, Organisation, Provider, QualityReport, Record, StudentStatus
+from gateway.config.countries import state_of
+from gateway.identifiers import is_national_scheme, normalise_identifier
+from gateway.records import (
+    Card,
+    Credential,
+    Issue,
+    LearningOpportunity,
+    Organisation,
+    Provider,
+    Qualification,
+    QualityReport,
+    Record,
+    StudentStatus,
+)
 
 SCHEMES: Final = ("pic", "schac", "erasmus", "eter", "deqar", "oid", "ror", "vat")
 """Identifier schemes that are unique to one body, in the order in which they are tried."""
@@ -45,6 +61,9 @@ PROGRAMME_ACCREDITED: Final = "PROGRAMME_ACCREDITED"
 INSTITUTION_ACCREDITED: Final = "INSTITUTION_ACCREDITED"
 QA_VOLUNTARY_ONLY: Final = "QA_VOLUNTARY_ONLY"
 NO_VALID_QA: Final = "NO_VALID_QA"
+"""Reports about the body are known, and none of them covers the day."""
+NO_REPORT_KNOWN: Final = "NO_REPORT_KNOWN"
+"""No report about the body is known, so nothing is known about its quality assurance."""
 UNKNOWN_PROVIDER: Final = "UNKNOWN_PROVIDER"
 CLOSED_BEFORE_AWARD: Final = "CLOSED_BEFORE_AWARD"
 LEVEL_NOT_COVERED: Final = "LEVEL_NOT_COVERED"
@@ -53,10 +72,23 @@ OUTCOMES: Final = (
     INSTITUTION_ACCREDITED,
     QA_VOLUNTARY_ONLY,
     NO_VALID_QA,
+    NO_REPORT_KNOWN,
     UNKNOWN_PROVIDER,
     CLOSED_BEFORE_AWARD,
     LEVEL_NOT_COVERED,
 )
+
+PROVIDER_COUNTRY_DIFFERS: Final = "provider_country_differs"
+"""The code of the issue about an identifier that belongs to a provider of another country."""
+_MAX_CACHED_MATCHES: Final = 10_000
+BODY_FIELDS: Final[Mapping[type, str]] = {
+    Credential: "awarding_body",
+    Qualification: "awarding_body",
+    LearningOpportunity: "provider",
+    StudentStatus: "institution",
+    Card: "issuer",
+}
+"""The field of each type of record that holds its institution."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +101,8 @@ class QualityAssurance:
     outcome: str
     report: QualityReport | None = None
     matched_by: str = ""
-    charter: bool = False
-    """Whether an Erasmus Charter was valid on that date.
+    charter: bool | None = None
+    """Whether an Erasmus Charter was valid on that date. ``None`` means not known.
 
     A charter is supporting evidence. It is not quality assurance.
     """
@@ -80,14 +112,38 @@ class QualityAssurance:
         facts = {"outcome": self.outcome}
         if self.matched_by:
             facts["joined_by"] = self.matched_by
+        if self.charter is not None:
             facts["charter"] = str(self.charter).lower()
         report = self.report
         if report is not None:
             facts["report"] = report.id
+            facts |= {"permalink": report.permalink} if report.permalink else {}
             facts |= {"agency": report.agency} if report.agency else {}
             facts |= {"valid_from": report.valid_from.isoformat()} if report.valid_from else {}
-            facts["valid_until"] = _report_end(report).isoformat() if report.valid_from else ""
+            facts["valid_until"] = report_end(report).isoformat() if report.valid_from else ""
         return {name: value for name, value in facts.items() if value}
+
+
+class ProviderMatch(NamedTuple):
+    """All records about one body."""
+
+    providers: tuple[Provider, ...] = ()
+    joined_by: str = ""
+    """The scheme of the first identifier that matched, or an empty text."""
+    foreign: tuple[tuple[str, str], ...] = ()
+    """Schemes of the body's identifiers that belong to a provider of another country, and that
+    country. Such a provider is not the body."""
+
+
+class AssessedRecord(NamedTuple):
+    """A record with its institutions completed, and what is known about its quality assurance."""
+
+    record: Record
+    facts: dict[str, str]
+    issues: tuple[Issue, ...] = ()
+
+
+_NO_MATCH: Final = ProviderMatch()
 
 
 class Providers:
@@ -95,6 +151,7 @@ class Providers:
 
     def __init__(self, providers: Iterable[Provider] = ()) -> None:
         self._by_identifier: dict[tuple[str, str], list[Provider]] = {}
+        self._matches: dict[object, ProviderMatch] = {}
         for provider in sorted(providers, key=lambda provider: provider.id):
             for key in _identifier_keys(provider.organisation.identifiers):
                 self._by_identifier.setdefault(key, []).append(provider)
@@ -102,20 +159,42 @@ class Providers:
     def __len__(self) -> int:
         return len({id(provider) for same in self._by_identifier.values() for provider in same})
 
-    def find(self, body: Organisation | None) -> tuple[tuple[Provider, ...], str]:
-        """Return all records about a body, and the identifier scheme of the first match.
+    def find(self, body: Organisation | None) -> ProviderMatch:
+        """Return all records about a body in its country.
 
-        Records that share an identifier are about the same body, also through other records.
+        Records that share an identifier are about the same body, also through other records. A
+        provider of another country is never the body. A body without a country takes the country
+        of the first provider. International bodies match providers of every country.
         """
-        if body is None:
-            return (), ""
+        if body is None or not body.identifiers:
+            return _NO_MATCH
+        cache_key = (body.country, *body.identifiers.items())
+        match = self._matches.get(cache_key)
+        if match is None:
+            if len(self._matches) >= _MAX_CACHED_MATCHES:
+                self._matches.clear()
+            match = self._matches[cache_key] = self._find(body)
+        return match
+
+    def _find(self, body: Organisation) -> ProviderMatch:
         providers: dict[int, Provider] = {}
+        foreign: dict[str, str] = {}
         joined_by = ""
+        states = frozenset({state_of(body.country)} - {""})
+        adopts_state = not body.country
         keys_to_visit = list(_identifier_keys(body.identifiers))
+        own_keys = frozenset(keys_to_visit)
         known_keys = set(keys_to_visit)
         while keys_to_visit:
             key = keys_to_visit.pop(0)
             for provider in self._by_identifier.get(key, ()):
+                others = _states(provider)
+                if states and others and states.isdisjoint(others):
+                    if key in own_keys:
+                        foreign.setdefault(key[0], provider.organisation.country or "")
+                    continue
+                if adopts_state and not states:
+                    states = others
                 joined_by = joined_by or key[0]
                 providers[id(provider)] = provider
                 new_keys = [
@@ -125,14 +204,14 @@ class Providers:
                 ]
                 keys_to_visit += new_keys
                 known_keys.update(new_keys)
-        return tuple(providers.values()), joined_by
+        return ProviderMatch(tuple(providers.values()), joined_by, tuple(foreign.items()))
 
     def with_known_identifiers(self, body: Organisation) -> Organisation:
         """Return the body, completed with the identifiers and properties of other registers.
 
         A value that the body already has stays as it is.
         """
-        providers, _ = self.find(body)
+        providers = self.find(body).providers
         more: dict[str, str] = {}
         for provider in providers:
             for scheme, value in provider.organisation.identifiers.items():
@@ -162,46 +241,64 @@ class Providers:
 
         ``programme`` holds the names of the programme, for example in several languages.
         """
-        providers, joined_by = self.find(body)
+        providers, joined_by, _ = self.find(body)
         if not providers:
             return QualityAssurance(UNKNOWN_PROVIDER)
-        charter = any(_has_charter(provider, awarded_on) for provider in providers)
+        charter = _held_charter(providers, awarded_on)
         if any(provider.closed_on and provider.closed_on < awarded_on for provider in providers):
             return QualityAssurance(CLOSED_BEFORE_AWARD, None, joined_by, charter)
-        reports = [
-            report
-            for provider in providers
-            for report in provider.reports
-            if _report_applies(report, awarded_on)
-        ]
+        known = [report for provider in providers for report in provider.reports]
+        if not known:
+            return QualityAssurance(NO_REPORT_KNOWN, None, joined_by, charter)
         outcome, report = _decide_outcome(
-            reports, _levels(providers), eqf_level, {name.casefold() for name in programme}
+            [report for report in known if report_applies(report, awarded_on)],
+            _levels(providers),
+            eqf_level,
+            {name.casefold() for name in programme},
         )
         return QualityAssurance(outcome, report, joined_by, charter)
 
-    def assess_record(self, record: Record) -> tuple[Record, dict[str, str]]:
-        """Return the record with the identifiers of its institution completed, and its assessment.
+    def assess_record(self, record: Record) -> AssessedRecord:
+        """Return the record with its institution completed, and its assessment.
 
-        The assessment is empty when the record is not an award or has no date. Catalogue entries
-        are not awards and stay as they are.
+        The assessment is empty when the record is not an award or has no date. The issues name
+        the identifiers that belong to a provider of another country.
         """
-        if isinstance(record, StudentStatus) and record.institution:
-            return replace(record, institution=self.with_known_identifiers(record.institution)), {}
-        if not isinstance(record, Credential):
-            return record, {}
-        body = record.awarding_body
-        facts: dict[str, str] = {}
-        if record.awarded_on:
-            assessment = self.assess_award(
+        field = BODY_FIELDS.get(type(record), "")
+        body: Organisation | None = getattr(record, field) if field else None
+        if body is None:
+            facts = (
+                {"outcome": UNKNOWN_PROVIDER}
+                if isinstance(record, Credential) and record.awarded_on
+                else {}
+            )
+            return AssessedRecord(record, facts)
+        facts = {}
+        if isinstance(record, Credential) and record.awarded_on:
+            facts = self.assess_award(
                 body,
                 awarded_on=record.awarded_on,
                 eqf_level=record.eqf_level,
                 programme=record.title.values(),
-            )
-            facts = assessment.to_provenance()
-        return (
-            replace(record, awarding_body=self.with_known_identifiers(body)) if body else record
-        ), facts
+            ).to_provenance()
+        completed = self.with_known_identifiers(body)
+        if completed is not body:
+            record = replace(record, **{field: completed})
+        return AssessedRecord(record, facts, _foreign_issues(field, body, self.find(body).foreign))
+
+
+def _foreign_issues(
+    field: str, body: Organisation, foreign: tuple[tuple[str, str], ...]
+) -> tuple[Issue, ...]:
+    return tuple(
+        Issue(
+            code=PROVIDER_COUNTRY_DIFFERS,
+            field=f"{field}.identifiers.{scheme}",
+            message=f"belongs to a provider in {country}, but the body is in "
+            f"{body.country or 'another country'}: not used",
+        )
+        for scheme, country in foreign
+    )
 
 
 def _decide_outcome(
@@ -232,17 +329,18 @@ def _decide_outcome(
     return (QA_VOLUNTARY_ONLY, voluntary[0]) if voluntary else (NO_VALID_QA, None)
 
 
-def _report_applies(report: QualityReport, on: date) -> bool:
+def report_applies(report: QualityReport, on: date) -> bool:
     """Return whether a report covers an award of a date, up to and including its last day."""
     return (
         report.positive
         and not report.high_alert
         and report.valid_from is not None
-        and report.valid_from <= on <= _report_end(report)
+        and report.valid_from <= on <= report_end(report)
     )
 
 
-def _report_end(report: QualityReport) -> date:
+def report_end(report: QualityReport) -> date:
+    """Return the last day of a report, which is six years after its first if it states none."""
     if report.valid_until is not None:
         return report.valid_until
     start = report.valid_from or date.min
@@ -260,15 +358,32 @@ def _levels(providers: Iterable[Provider]) -> frozenset[int]:
     return frozenset(level for provider in providers for level in provider.levels)
 
 
-def _has_charter(provider: Provider, on: date) -> bool:
-    return provider.eche and (provider.eche_from or date.min) <= on <= (
-        provider.eche_until or date.max
-    )
+def _states(provider: Provider) -> frozenset[str]:
+    """Return the states in which a provider is established. An empty set means not known."""
+    countries = (provider.organisation.country, *provider.countries)
+    return frozenset(state for country in countries if (state := state_of(country)))
+
+
+def _held_charter(providers: Iterable[Provider], on: date) -> bool | None:
+    """Return whether one of the records holds a charter on a day, or ``None`` if not known.
+
+    A list of charters says nothing about the days before its first day.
+    """
+    held: bool | None = None
+    for provider in providers:
+        if not provider.eche:
+            continue
+        starts = provider.eche_from or date.min
+        if starts <= on <= (provider.eche_until or date.max):
+            return True
+        if on >= (provider.eche_list_from or starts):
+            held = False
+    return held
 
 
 def _identifier_keys(identifiers: Mapping[str, str]) -> list[tuple[str, str]]:
-    return [
-        (scheme, normalise_identifier(scheme, identifiers[scheme]))
-        for scheme in SCHEMES
-        if identifiers.get(scheme)
-    ]
+    """Return the identifiers to join by: the schemes of Europe first, then national numbers."""
+    schemes = [scheme for scheme in SCHEMES if scheme in identifiers]
+    schemes += sorted(filter(is_national_scheme, identifiers))
+    keys = ((scheme, normalise_identifier(scheme, identifiers[scheme])) for scheme in schemes)
+    return [key for key in keys if key[1]]

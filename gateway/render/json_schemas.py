@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from gateway.harmonise.quality_assurance import OUTCOMES
 from gateway.identifiers import STUDENT_IDENTIFIER_PATTERN
 from gateway.messages.topics import (
     CARDS_TOPIC,
@@ -416,7 +417,7 @@ def _pointer() -> Schema:
             },
         },
         "assessment": {"enum": ["ATTENDANCE", "ASSESSED", "NONE"]},
-        "qualityAssurance": {"enum": list(QUALITY)},
+        "qualityAssurance": {"enum": list(OUTCOMES)},
         "qaReport": {"type": "string", "pattern": r"^https://data\.deqar\.eu/report/[0-9]+$"},
     }
     required = ("credentialId", "kind", "title", "awardedOn")
@@ -437,14 +438,3 @@ def _pointer() -> Schema:
         fields,
         (),
     )
-
-
-QUALITY: Final = (
-    "PROGRAMME_ACCREDITED",
-    "INSTITUTION_ACCREDITED",
-    "QA_VOLUNTARY_ONLY",
-    "NO_VALID_QA",
-    "UNKNOWN_PROVIDER",
-    "CLOSED_BEFORE_AWARD",
-    "LEVEL_NOT_COVERED",
-)

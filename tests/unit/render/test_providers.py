@@ -64,7 +64,7 @@ def test_published_test_vectors_match(real: Providers, reference: Path):
     vectors = json.loads(
         (reference / "providers" / "deqar" / "trust-check-vectors.json").read_text()
     )
-    assert set(OUTCOMES) == set(vectors["outcomes"])
+    assert set(OUTCOMES) == {*vectors["outcomes"], "NO_REPORT_KNOWN"}
     assert len(vectors["vectors"]) == 7
     for vector in vectors["vectors"]:
         given = vector["institution"]
@@ -108,7 +108,7 @@ def test_charter_list_joins_by_pic_oid_and_erasmus_code(reference: Path):
     assert len(providers) == len({row["pic"] for row in rows})
     for row in rows:
         if row["erasmus_code"] != row["erasmus_code_normalized"] and row["erasmus_code_normalized"]:
-            found, joined_by = providers.find(
+            found, joined_by, _ = providers.find(
                 Organisation(identifiers={"erasmus": row["erasmus_code"]})
             )
             assert joined_by == "erasmus", row["erasmus_code"]
@@ -145,7 +145,7 @@ def judge(on: date, level: int | None = 6) -> str:
 
 def test_both_registers_are_combined():
     view = Providers([TWO, ONE])
-    found, joined_by = view.find(BODY)
+    found, joined_by, _ = view.find(BODY)
     assert {provider.id for provider in found} == {"1", "2"}
     assert joined_by == "pic"
     assert view.with_known_identifiers(BODY).identifiers["schac"] == "URV.cat"
@@ -201,7 +201,8 @@ def test_award_gets_quality_assurance_and_identifiers():
         awarded_on=date(2025, 1, 1),
         eqf_level=6,
     )
-    record, facts = view.assess_record(award)
+    record, facts, issues = view.assess_record(award)
+    assert issues == ()
     assert isinstance(record, Credential)
     assert record.awarding_body is not None
     assert record.awarding_body.identifiers["deqar"] == "DEQARINST0792"
@@ -209,12 +210,15 @@ def test_award_gets_quality_assurance_and_identifiers():
     assert view.assess_record(Credential(id="c", awarding_body=BODY))[1] == {}, (
         "an award without a date is not judged"
     )
-    status, facts = view.assess_record(
+    status, facts, _ = view.assess_record(
         StudentStatus(id="s", institution=Organisation(identifiers={"schac": "urv.cat"}))
     )
     assert isinstance(status, StudentStatus)
     assert status.institution is not None
     assert status.institution.identifiers["pic"] == "999880560"
     assert facts == {}
-    qualification = Qualification(id="q", awarding_body=BODY)
-    assert view.assess_record(qualification) == (qualification, {})
+    qualification, facts, _ = view.assess_record(Qualification(id="q", awarding_body=BODY))
+    assert isinstance(qualification, Qualification)
+    assert qualification.awarding_body is not None
+    assert qualification.awarding_body.name == {"en": "One"}
+    assert facts == {}, "a catalogue entry is no award"
