@@ -8,16 +8,23 @@ from typing import Any
 
 from gateway.check.model_walk import walk_values
 from gateway.config.connector import Connector, Push, Soap, Stream
-from gateway.config.expressions.template import BUILT_IN_NAMES, parse_template
+from gateway.config.expressions.template import (
+    BUILT_IN_NAMES,
+    Placeholder,
+    format_value,
+    parse_template,
+)
 from gateway.config.types import Secret
 from gateway.config.yaml.document import DocumentPath, YamlDocument
-from gateway.errors import Finding
+from gateway.errors import Finding, StreamHalted
 from gateway.harmonise.tables.compiled_tables import Tables
 
 _FILLED = ("headers", "action", "addressing", "xroad")
 """The keys of a protocol block whose texts are part of every request."""
 _READ_ONCE = ("url", "auth", "tls", "security")
 """The keys of a protocol block that are read before any loop has a value."""
+_ANSWERS = ("accepted", "nothing", "refused", "busy")
+_NUMBERS = frozenset({"page", "offset", "size", "count"})
 
 
 def findings(
@@ -25,6 +32,7 @@ def findings(
 ) -> Iterator[Finding]:
     """Yield a finding for each placeholder that has no value, and each that is never filled."""
     block = connector.protocol
+    yield from _wrong_formats(connector, document)
     if isinstance(block, Push):
         yield from _answers(connector, block, document)
         return
@@ -44,6 +52,34 @@ def findings(
             )
     if isinstance(block, Soap):
         yield from _actions_given_twice(connector, block, document)
+
+
+def _wrong_formats(connector: Connector, document: YamlDocument) -> Iterator[Finding]:
+    """Yield a finding for each placeholder of a number whose format no number has."""
+    block = connector.protocol
+    texts = [*filled_texts(connector)]
+    if isinstance(block, Push):
+        texts += [(("push", key, "body"), getattr(block, key).body) for key in _ANSWERS]
+    for name, stream in connector.streams.items():
+        texts += _texts(stream.request, ("streams", name, "request"))
+    for place, text in texts:
+        for part in parse_template(text).parts:
+            if isinstance(part, Placeholder) and part.name in _NUMBERS and not _fits(part):
+                yield document.make_finding(
+                    "placeholder-format",
+                    place,
+                    f"{{{part.name}:{part.format}}} has a format that no number has; "
+                    f"write one such as {{{part.name}:05d}}",
+                    key=False,
+                )
+
+
+def _fits(placeholder: Placeholder) -> bool:
+    try:
+        format_value(1, placeholder)
+    except StreamHalted:
+        return False
+    return True
 
 
 def known_placeholders(connector: Connector, stream: Stream) -> frozenset[str]:
@@ -122,7 +158,7 @@ def _answers(connector: Connector, block: Push, document: YamlDocument) -> Itera
     """Yield a finding for each placeholder of an answer to a caller that stays empty."""
     known = {"now", "uuid", "reason", "count", *block.variables, *block.fields[1:]}
     known |= {name for stream in connector.streams.values() for name in stream.keep}
-    for key in ("accepted", "nothing", "refused", "busy"):
+    for key in _ANSWERS:
         for name in sorted(parse_template(getattr(block, key).body).names - known):
             yield document.make_finding(
                 "unknown-placeholder",

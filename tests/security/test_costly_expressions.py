@@ -326,3 +326,16 @@ def test_placeholder_with_a_wrong_format_names_it(value: object, form: str) -> N
         format_value(value, Placeholder("page", form))
     assert caught.value.reason == "PLACEHOLDER_FORMAT"
     assert f"{{page:{form}}}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [("{page:%Y}", True), ("a{page:x9.}b", True), ("{page:03}", False), ("{since:%Y}", False)],
+)
+def test_check_finds_a_number_with_a_wrong_format(query: str, found: bool) -> None:
+    text = FILE.format(decode="", records="items", id="id", title="title", given='{id: "1"}')
+    text = text.replace("{get: /awards}", f'{{get: /awards, query: {{p: "{query}"}}}}')
+    findings = check_document(parse_yaml(text.encode(), "office.yaml"), None)
+    wrong = [finding for finding in findings if finding.code == "placeholder-format"]
+    assert [finding.line for finding in wrong] == [12] * found
+    assert all("write one such as {page:05d}" in finding.message for finding in wrong)
