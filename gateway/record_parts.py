@@ -58,7 +58,8 @@ class Organisation(Struct, frozen=True, kw_only=True):
     identifiers: Annotated[
         dict[str, str],
         field_info(
-            "Identifier by scheme: schac pic erasmus oid eter deqar ror vat eidas local",
+            "Identifier by scheme: schac pic erasmus oid eter deqar ror vat eidas local, or a "
+            "national number by its country, such as fi-national",
             source="ECHE, DEQAR, ELM adms:identifier",
         ),
     ] = {}
@@ -203,6 +204,10 @@ class LearningRecord(Struct, frozen=True, kw_only=True):
             derived=True,
             source="R17-R19",
         ),
+    ] = None
+    credit_framework: Annotated[
+        str | None,
+        field_info("IRI of the framework of credits that are not ECTS", derived=True, source="R19"),
     ] = None
     workload_hours: Annotated[
         Decimal | None,

@@ -221,6 +221,14 @@ def _check_ambiguous_numbers(mapping: Mapping, document: YamlDocument) -> Iterat
 def _credits(units: tuple[CreditUnit, ...], document: YamlDocument) -> Iterator[Finding]:
     for index, unit in enumerate(units):
         start, end = _validity(unit)
+        if unit.ects and unit.sector in {"VET", "GEN"} and not unit.act:
+            yield document.make_finding(
+                "act-missing",
+                ("credits", index, "ects"),
+                f"gives no ECTS value, because no act is named for the sector {unit.sector}; "
+                "add act: with the act that grants ECTS credits, or leave ects out",
+                severity="warning",
+            )
         for number, other in enumerate(units[:index]):
             other_start, other_end = _validity(other)
             apart = start > other_end or other_start > end or unit.sector != other.sector

@@ -272,6 +272,7 @@ def _credit_lines(found: CreditMatch | NoCredits, tables: Tables) -> dict[str, s
         "row": found.row,
         "version": found.version,
         "confidence": found.confidence,
+        "act": getattr(found, "act", ""),
         "source": found.source,
         "note": found.note,
         "tables": tables.digest,
@@ -324,7 +325,9 @@ def _coverage_row(mapping: Any) -> dict[str, Any]:
         "units_with_ects": sum(
             1
             for unit in mapping.credits
-            if unit.ects and unit.confidence != "unsure" and unit.sector in {"HE", "ALL"}
+            if unit.ects
+            and unit.confidence != "unsure"
+            and (unit.sector in {"HE", "ALL"} or unit.act)
         ),
         "oldest_in_force": min(started).isoformat() if started else None,
     }

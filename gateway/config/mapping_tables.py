@@ -186,6 +186,17 @@ class CreditUnit(ValidityPeriod):
     conversion: Conversion
     hours: OneOrMore[Hours] = Field((), description="Least and most hours of work for one unit")
     per_year: str | None = Field(None, description="Units of one full-time year")
+    act: Text | None = Field(
+        None,
+        description="Act that grants ECTS credits outside higher education; "
+        "without it a row of VET or GEN gives no ECTS value",
+    )
+    eqf: OneOrMore[Annotated[int, Field(ge=1, le=8)]] = Field(
+        (), description="EQF levels to which the act is limited; all levels when left out"
+    )
+    framework: Literal["ECVET"] | None = Field(
+        None, description="European credit framework of a unit that is not ECTS"
+    )
     note: str | None = None
     confidence: Confidence
     source: Text

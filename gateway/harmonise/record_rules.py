@@ -188,6 +188,7 @@ class _RecordRules:
             hours=hours,
             months=record.get("duration_months"),
             assessed=(record.get("assessment") or {}).get("kind"),
+            eqf=record.get("eqf_level"),
         )
         judged = self.tables.judgements.credits(question)
         self._merge_outcome(judged, record)

@@ -1,8 +1,8 @@
 """Convert national credits to ECTS, with exact fractions that are rounded once.
 
-The gateway converts credits only if a sourced row of higher education states the ratio. Sector,
-date and credits per year distinguish units of the same name. If they do not decide, the gateway
-does not convert.
+The gateway converts credits only if a sourced row states the ratio. A row outside higher education
+must also name the act that grants ECTS credits. Sector, date and credits per year distinguish units
+of the same name. If they do not decide, the gateway does not convert.
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ class CreditMatch(Struct, frozen=True, kw_only=True):
     confidence: str
     conversion: str
     hours: tuple[Fraction, Fraction] | None = None
+    act: str = ""
     note: str = ""
 
 
@@ -79,6 +80,8 @@ class NoCredits(Struct, frozen=True, kw_only=True):
     source: str = ""
     confidence: str = ""
     conversion: str = ""
+    sector: str = ""
+    framework: str = ""
     note: str = ""
     units: tuple[str, ...] = ()
 
@@ -89,6 +92,11 @@ class _Unit(Struct, frozen=True):
     version: str
     ratio: Fraction | None
     hours: tuple[Fraction, Fraction] | None
+
+    @property
+    def granted(self) -> bool:
+        """Whether an act makes the unit ECTS outside higher education."""
+        return self.row.sector in {"VET", "GEN"} and self.row.act is not None
 
     def in_force_on(self, reference_date: date) -> bool:
         return (self.row.from_ is None or self.row.from_ <= reference_date) and (
@@ -111,7 +119,8 @@ class Credits:
         self._units: dict[tuple[str, str], tuple[_Unit, ...]] = {}
         self._aliases: dict[str, str] = {}
         self._memo: dict[
-            tuple[str, str, Decimal, str | None, date | None, int | None], CreditMatch | NoCredits
+            tuple[str, str, Decimal, str | None, date | None, int | None, int | None],
+            CreditMatch | NoCredits,
         ] = {}
         for mapping in mappings:
             self._aliases |= dict.fromkeys((mapping.country, *mapping.also), mapping.country)
@@ -136,14 +145,18 @@ class Credits:
         sector: str | None,
         reference_date: date | None,
         per_year: int | None = None,
+        eqf: int | None = None,
     ) -> CreditMatch | NoCredits:
-        """Return the ECTS value of an amount, or the reason why there is none."""
-        cache_key = (country, unit, amount, sector, reference_date, per_year)
+        """Return the ECTS value of an amount, or the reason why there is none.
+
+        ``eqf`` is the EQF level of the award, if it is known.
+        """
+        cache_key = (country, unit, amount, sector, reference_date, per_year, eqf)
         answer = self._memo.get(cache_key) if amount.is_finite() else None
         if answer is None:
             if not (amount.is_finite() and 0 < amount <= MAX_AMOUNT):
                 return NoCredits(reason=NoCreditsReason.AMOUNT_NOT_POSITIVE, unit=unit)
-            unit_or_none = self._find(country, unit, sector, reference_date, per_year)
+            unit_or_none = self._find(country, unit, sector, reference_date, per_year, eqf)
             answer = (
                 unit_or_none
                 if isinstance(unit_or_none, NoCredits)
@@ -161,6 +174,7 @@ class Credits:
         sector: str | None,
         reference_date: date | None,
         per_year: int | None,
+        eqf: int | None,
     ) -> _Unit | NoCredits:
         system = self._aliases.get(country)
         if system is None:
@@ -171,7 +185,7 @@ class Credits:
         selected = _select_unit(named, sector, reference_date, per_year)
         if isinstance(selected, NoCreditsReason):
             return _no_credits(selected, unit, named)
-        return _convertible_or_reason(selected, unit)
+        return _convertible_or_reason(selected, unit, eqf)
 
     def _units_named(self, system: str, unit: str) -> tuple[_Unit, ...]:
         folded = unit.casefold()
@@ -195,21 +209,9 @@ def _select_unit(
 
     If none or several match, return the reason.
     """
-    if sector in {"VET", "GEN"}:
-        return NoCreditsReason.NOT_HIGHER_EDUCATION
-    if sector is None and (
-        len({unit.row.sector for unit in named}) > 1 or named[0].row.sector == "ALL"
-    ):
-        return NoCreditsReason.SECTOR_REQUIRED
-    if sector is None and per_year is None and len(named) > 1:
-        return NoCreditsReason.SECTOR_REQUIRED
-    candidates = [unit for unit in named if sector is None or unit.row.sector in {sector, "ALL"}]
-    if not candidates:
-        return (
-            NoCreditsReason.NOT_HIGHER_EDUCATION
-            if named[0].row.sector in {"VET", "GEN"}
-            else NoCreditsReason.SECTOR_MISMATCH
-        )
+    candidates = _of_sector(named, sector, per_year)
+    if isinstance(candidates, NoCreditsReason):
+        return candidates
     if per_year is not None:
         candidates = [unit for unit in candidates if unit.row.per_year == str(per_year)]
         if not candidates:
@@ -227,9 +229,35 @@ def _select_unit(
     return candidates[0]
 
 
-def _convertible_or_reason(unit: _Unit, name: str) -> _Unit | NoCredits:
+def _of_sector(
+    named: tuple[_Unit, ...], sector: str | None, per_year: int | None
+) -> list[_Unit] | NoCreditsReason:
+    """Return the units of a sector. Without a sector, return those of the only possible one."""
+    if sector in {"VET", "GEN"}:
+        granted = [unit for unit in named if unit.granted and unit.row.sector == sector]
+        return granted or NoCreditsReason.NOT_HIGHER_EDUCATION
+    if sector is None:
+        # Granted credits are ECTS credits too, so they do not make the name ambiguous.
+        units = [unit for unit in named if not unit.granted] or list(named)
+        sectors = {unit.row.sector for unit in units}
+        if len(sectors) > 1 or "ALL" in sectors or (per_year is None and len(units) > 1):
+            return NoCreditsReason.SECTOR_REQUIRED
+        return units
+    candidates = [unit for unit in named if unit.row.sector in {sector, "ALL"}]
+    if candidates:
+        return candidates
+    return (
+        NoCreditsReason.NOT_HIGHER_EDUCATION
+        if named[0].row.sector in {"VET", "GEN"}
+        else NoCreditsReason.SECTOR_MISMATCH
+    )
+
+
+def _convertible_or_reason(unit: _Unit, name: str, eqf: int | None) -> _Unit | NoCredits:
     row = unit.row
-    if row.sector in {"VET", "GEN"}:
+    if row.sector in {"VET", "GEN"} and not (
+        unit.granted and (eqf is None or not row.eqf or eqf in row.eqf)
+    ):
         return _no_credits(NoCreditsReason.NOT_HIGHER_EDUCATION, name, (unit,))
     if row.confidence == "unsure":
         return _no_credits(NoCreditsReason.UNSURE, name, (unit,))
@@ -251,6 +279,8 @@ def _no_credits(reason: NoCreditsReason, name: str, named: tuple[_Unit, ...]) ->
         source=row.source,
         confidence=row.confidence,
         conversion=row.conversion,
+        sector=row.sector,
+        framework=row.framework or "",
         note=row.note or "",
         units=(row.unit,),
     )
@@ -271,5 +301,6 @@ def _convert_amount(unit: _Unit, amount: Fraction) -> CreditMatch:
         confidence=row.confidence,
         conversion=row.conversion,
         hours=unit.hours,
+        act=row.act or "",
         note=row.note or "",
     )

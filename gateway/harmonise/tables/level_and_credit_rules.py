@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
+from gateway.harmonise.tables.credit_frameworks import credit_framework
 from gateway.harmonise.tables.credits import MAX_AMOUNT, CreditMatch, Credits, NoCredits
 from gateway.harmonise.tables.levels import LevelMatch, Levels, NoLevel, NoLevelReason
 from gateway.harmonise.tables.rule_codes import RULES, Code
@@ -74,7 +75,8 @@ class LevelQuestion(Struct, frozen=True, gc=False):
 class CreditQuestion(Struct, frozen=True, gc=False):
     """An amount of credits with its hours of work and its duration, to be checked by the rules.
 
-    ``prefix`` precedes each field name. ``assessed`` is the kind of assessment.
+    ``prefix`` precedes each field name. ``assessed`` is the kind of assessment. ``eqf`` is the EQF
+    level that a table states.
     """
 
     country: str
@@ -86,6 +88,7 @@ class CreditQuestion(Struct, frozen=True, gc=False):
     hours: Decimal | None
     months: int | None
     assessed: str | None
+    eqf: int | None
 
 
 Question = TypeVar("Question", LevelQuestion, CreditQuestion)
@@ -241,6 +244,7 @@ class _RuleEvaluation:
         unit, hours = question.unit, question.hours
         if not unit:
             self._issue(Code.CREDIT_UNIT_MISSING, "credit_unit")
+            self.values["credit_framework"] = credit_framework(self.country, "")
             return
         if question.amount > MAX_AMOUNT:
             self._issue(
@@ -248,14 +252,18 @@ class _RuleEvaluation:
             )
             return
         answer = self._credits.find(
-            self.country, unit, question.amount, question.sector, question.on
+            self.country, unit, question.amount, question.sector, question.on, eqf=question.eqf
         )
         self._record_lookup("credit_points", "credits", answer, answer.conversion, None)
         if isinstance(answer, NoCredits):
             self._issue(
                 f"credits_{answer.reason}",
                 "credit_points",
-                f"{answer.row or unit}: the national credits stay",
+                f"{answer.row or unit}: published in its own unit",
+            )
+            other_sector = question.sector and answer.sector not in {question.sector, "ALL"}
+            self.values["credit_framework"] = credit_framework(
+                self.country, unit if other_sector else answer.unit or unit, answer.framework
             )
             return
         if question.assessed == "attendance":
@@ -322,10 +330,16 @@ class _RuleEvaluation:
                 table=f"{self.country}/{table}" if table else self.country,
                 version=answer.version,
                 row=answer.row,
-                source=answer.source,
+                source=_legal_source(answer),
                 confidence=answer.confidence,
                 relation=relation,
                 referenced_year=referenced,
                 reason=str(answer.reason) if isinstance(answer, NoLevel | NoCredits) else "",
             )
         )
+
+
+def _legal_source(answer: LevelMatch | NoLevel | CreditMatch | NoCredits) -> str:
+    """Return the act that grants the credits with its source, or the source alone."""
+    act = answer.act if isinstance(answer, CreditMatch) else ""
+    return f"{act} ({answer.source})" if act else answer.source

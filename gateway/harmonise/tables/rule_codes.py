@@ -73,7 +73,9 @@ _NO_CREDITS = {
     NoCreditsReason.COUNTRY_UNKNOWN: "There is no table for this country",
     NoCreditsReason.UNIT_UNKNOWN: "The country's table does not have this unit",
     NoCreditsReason.AMOUNT_NOT_POSITIVE: "The amount is not a number above 0",
-    NoCreditsReason.NOT_HIGHER_EDUCATION: "Credits of vocational or general education are not ECTS",
+    NoCreditsReason.NOT_HIGHER_EDUCATION: (
+        "No act makes these credits of vocational or general education ECTS"
+    ),
     NoCreditsReason.SECTOR_REQUIRED: "Several units share this name; the sector is needed",
     NoCreditsReason.SECTOR_MISMATCH: "The unit does not belong to this sector",
     NoCreditsReason.DATE_REQUIRED: "Several units share this name; the day is needed",
@@ -102,7 +104,7 @@ RULES: dict[str, RuleDescription] = {
     },
     **{
         f"credits_{reason}": RuleDescription(
-            "R18 R19", "issue", f"{meaning}: no ECTS value, the national credits stay"
+            "R18 R19", "issue", f"{meaning}: no ECTS value, published in its own unit"
         )
         for reason, meaning in _NO_CREDITS.items()
     },

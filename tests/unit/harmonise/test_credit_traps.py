@@ -106,6 +106,25 @@ def test_trap_5_rounding_happens_once(tables):
     assert ects(tables, "UK-ENI", "CATS", "15") == Decimal("7.50")
 
 
+@pytest.mark.parametrize(
+    ("country", "sector", "on", "expected"),
+    [
+        ("MT", "VET", None, Decimal("60.00")),
+        ("MT", "GEN", None, "not_higher_education"),
+        ("MT", None, None, Decimal("60.00")),
+        ("ES", "VET", date(2020, 6, 1), Decimal("60.00")),
+        ("ES", "VET", date(2005, 6, 1), "not_in_force"),
+        ("FR", "VET", date(2020, 6, 1), Decimal("60.00")),
+        ("FR", None, date(2020, 6, 1), Decimal("60.00")),
+        ("FI", "VET", date(2020, 6, 1), "not_higher_education"),
+        ("IE", "VET", date(2020, 6, 1), "not_higher_education"),
+    ],
+)
+def test_trap_6_only_an_act_makes_vocational_credits_ects(tables, country, sector, on, expected):
+    """mfhea.mt; RD 1147/2011; décret 2007-540."""
+    assert ects(tables, country, "ECTS", "60", sector, on) == expected
+
+
 @pytest.mark.parametrize("amount", ["0", "-5", "NaN", "Infinity", "1e30"])
 def test_invalid_amounts_are_refused(tables, amount):
     assert ects(tables, "IE", "ECTS", amount) == "amount_not_positive"

@@ -8,6 +8,7 @@ from decimal import Decimal
 import pytest
 
 from gateway.harmonise.record_rules import apply_record_rules
+from gateway.harmonise.tables.credit_frameworks import ECVET, NATIONAL_UNITS
 from gateway.harmonise.tables.credits import NoCreditsReason
 from gateway.harmonise.tables.levels import NoLevelReason
 from gateway.harmonise.tables.rule_codes import RULES, Code
@@ -378,6 +379,49 @@ def test_r19_other_sectors_never_give_ects(tables, sector):
     assert codes(answer) == {"credits_not_higher_education"}
     assert "credit_points" not in made
     assert made["credit_amount"] == 10
+    assert made["credit_framework"] == f"{NATIONAL_UNITS}/IE/ects"
+
+
+@pytest.mark.parametrize(
+    ("country", "level", "points"),
+    [
+        ("MT", None, Decimal(10)),
+        ("FR", ("CNCP", "5"), Decimal(10)),
+        ("FR", ("CNCP", "4"), None),
+        ("ES", None, Decimal(10)),
+        ("FI", None, None),
+    ],
+)
+def test_r19_an_act_makes_credits_ects_at_its_levels_only(tables, country, level, points):
+    values = {
+        "credit_amount": Decimal(10),
+        "credit_unit": "ECTS",
+        "credit_sector": "VET",
+        "awarded_on": DAY,
+    }
+    if level:
+        values |= {"nqf_framework": level[0], "nqf_level": level[1]}
+    made, lookups, _ = run(tables, values, country)
+    assert made.get("credit_points") == points
+    if points and country == "MT":
+        assert any("S.L. 327.433" in lookup.source for lookup in lookups)
+
+
+@pytest.mark.parametrize(
+    ("country", "unit", "framework"),
+    [
+        ("FI", "osp", f"{NATIONAL_UNITS}/FI/osaamispiste-osp"),
+        ("MT", "ECVET", ECVET),
+        ("FI", "a unit nobody knows", f"{NATIONAL_UNITS}/FI/a-unit-nobody-knows"),
+        ("GR", "μονάδα", f"{NATIONAL_UNITS}/GR/%CE%BC%CE%BF%CE%BD%CE%AC%CE%B4%CE%B1"),
+        ("FI", None, f"{NATIONAL_UNITS}/FI/not-stated"),
+    ],
+)
+def test_an_amount_that_is_not_ects_names_its_framework(tables, country, unit, framework):
+    values = {"credit_amount": Decimal(180), "credit_sector": "VET", "awarded_on": DAY}
+    made, _, _ = run(tables, values | ({"credit_unit": unit} if unit else {}), country)
+    assert "credit_points" not in made
+    assert made["credit_framework"] == framework
 
 
 def test_r20_an_award_without_a_day_takes_no_level(tables):
