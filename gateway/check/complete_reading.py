@@ -78,7 +78,7 @@ def second_lists(stream: Stream) -> Iterator[PagedList]:
             join.paging,
             join.total,
             join.decode or (() if join.request else stream.decode),
-            (("key", join.key), *((("records", join.records),) if join.records else ())),
+            tuple((name, text) for name in ("key", "records") if (text := getattr(join, name))),
         )
 
 

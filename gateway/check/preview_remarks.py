@@ -61,9 +61,11 @@ def _empty_joins(stream: Stream, items: Sequence[PreviewedRecord]) -> Iterator[s
     nodes = [node for item in items if (node := _payload(item)) is not None]
     for rule in stream.join:
         if nodes and not any(_holds(node, rule.into) for node in nodes):
+            places = f"`key: {rule.key}` with `to: {rule.to}`" if rule.key else f"`to: {rule.to}`"
             yield (
-                f"join {rule.into!r} found nothing for any record: compare `key: {rule.key}` "
-                f"with `to: {rule.to}`; with --sample, add its reply too"
+                f"join {rule.into!r} found nothing for any record: compare {places}"
+                f"{'' if rule.key else ' with the id in its request'}"
+                "; with --sample, add its reply too"
             )
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import re
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from gateway.config.connection import Auth, Tls, UrlsByEnvironment, When
 from gateway.config.paging import AnyPaging
@@ -155,7 +156,11 @@ class Join(ConfigModel):
     records: Expression | None = Field(None, description="The second list inside the decoded reply")
     paging: SecondPaging = None
     total: SecondTotal = None
-    key: Expression = Field(description="The key inside a record of the second list")
+    key: Expression | None = Field(
+        None,
+        description="The key inside a record of the second list; without it, every record of the "
+        "reply to a request with {id} belongs to the stream's record",
+    )
     to: Expression = Field(description="The key inside the stream's record")
     many: bool = Field(True, description="False when at most one record joins")
     missing: Literal["skip", "empty", "retry"] = Field(
@@ -164,3 +169,20 @@ class Join(ConfigModel):
         "is published and let the cursor pass the record, join nothing, or try again. When left "
         "out, it is skipped, and no cursor passes it",
     )
+
+    @property
+    def is_per_record(self) -> bool:
+        """Whether the request contains the id of a record, so that each record has its own."""
+        return (
+            self.request is not None
+            and re.search(r"\{id[:}]", self.request.model_dump_json()) is not None
+        )
+
+    @model_validator(mode="after")
+    def _check_key(self) -> Self:
+        if self.key is None and not self.is_per_record:
+            raise ValueError(
+                "key is missing; write the key inside a record of the second list, or write {id} "
+                "in the request, which then returns the records of one record"
+            )
+        return self

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -52,7 +51,7 @@ class RecordJoiner:
         ``JOIN_AMBIGUOUS`` when several records share a key but the rule expects one.
         """
         for number, rule in enumerate(self.rules):
-            if rule.request is not None and _per_record(rule):
+            if rule.is_per_record:
                 items = await self._join_per_record(rule, items, iteration)
             else:
                 index = await self._index_of_list(number, rule, answered, iteration)
@@ -135,7 +134,7 @@ class RecordJoiner:
             try:
                 options = iteration.options_of_record(self.runner.client, [key])
                 reply = await read_all_pages(second, self.runner, values, options)
-                index = self._index(rule, reply.documents)
+                matches = self._matches(rule, reply.documents, key)
             except StreamError as error:
                 if error.reason in UNSENT:
                     return replace(item, unreadable="join.to")
@@ -143,7 +142,7 @@ class RecordJoiner:
                 failures[id(item)] = error
                 return item
             self.refused.note_success()
-            return self._attach(rule, item, index.get(key, []))
+            return self._attach(rule, item, matches)
 
         joined: list[SelectedNode | None] = []
         width = max(1, self.runner.protocol.limits.concurrency)
@@ -182,13 +181,20 @@ class RecordJoiner:
     def _key(self, rule: Join, item: SelectedNode) -> str:
         return self._first_text(item.kind, rule.to, item.node)
 
+    def _matches(self, rule: Join, lists: Iterable[ListedNodes], key: str) -> list[Any]:
+        """Return the records of one record's own list; without a key, all of them belong to it."""
+        if rule.key is None:
+            return [node for listed in lists for node in listed.nodes]
+        return self._index(rule, lists).get(key, [])
+
     def _index(self, rule: Join, lists: Iterable[ListedNodes]) -> Index:
         """Return the records by their key; raise ``JOIN_KEY`` when no record states a key."""
         index: Index = {}
+        rule_key = rule.key or ""
         without_key: list[tuple[str, Any]] = []
         for listed in lists:
             for node in listed.nodes:
-                if key := self._first_text(listed.document.kind, rule.key, node):
+                if key := self._first_text(listed.document.kind, rule_key, node):
                     index.setdefault(key, []).append(node)
                 else:
                     without_key.append((listed.document.kind, node))
@@ -215,10 +221,11 @@ class RecordJoiner:
 
     def _states_key(self, kind: str, rule: Join, node: Any) -> bool:
         """Return whether a record has the place of the key, even with null or a blank text."""
+        rule_key = rule.key or ""
         if kind == "xml":
-            return bool(self.runner.expressions(kind, rule.key)(node, {}))
+            return bool(self.runner.expressions(kind, rule_key)(node, {}))
         try:
-            json_place(rule.key).alternatives[0].resolve(node)
+            json_place(rule_key).alternatives[0].resolve(node)
         except Gap:
             return False
         return True
@@ -232,11 +239,3 @@ class RecordJoiner:
             ),
             "",
         )
-
-
-def _per_record(rule: Join) -> bool:
-    """Return whether the request of a join contains the id of a record."""
-    return (
-        rule.request is not None
-        and re.search(r"\{id[:}]", rule.request.model_dump_json()) is not None
-    )

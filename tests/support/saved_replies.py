@@ -131,7 +131,8 @@ def institution_first(data: bytes, _: str) -> list[SavedReply]:
     reports = saved.replace(b'"id": 382', b'"id": 792')
     listed = b'{"count": 1, "results": [{"id": 792, "deqar_id": "DEQARINST0792"}]}'
     return [
-        SavedReply(reports, target=".*/reports/.*"),
+        SavedReply(reports, target=".*/reports/institutional/.*"),
+        SavedReply(b'{"count": 0, "results": []}', target=".*/reports/programme/.*"),
         SavedReply(data, target=".*/institutions/792/"),
         SavedReply(listed),
     ]

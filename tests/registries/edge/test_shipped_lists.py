@@ -48,12 +48,16 @@ def test_deqar_institution_has_the_reports_of_all_pages() -> None:
             return {"count": 1, "next": None, "results": [{"id": 7}]}
         if request.url.path.endswith("/institutions/7/"):
             return {"id": 7, "name_primary": "Example University"}
+        if "/programme/" in request.url.path:
+            return {"count": 0, "next": None, "results": []}
         start = int(query.get("offset", 0))
         return {"count": 11, "next": "…", "results": reports[start : start + 10]}
 
     pages = read("eu-deqar", "institutions", route)
     (record,) = [raw for page in pages for raw in page.records]
-    assert [report["id"] for report in json.loads(record.body or b"")["reports"]] == [*range(11)]
+    assert [report["id"] for report in json.loads(record.body or b"")["institutional_reports"]] == [
+        *range(11)
+    ]
     assert pages[-1].complete
 
 

@@ -6,6 +6,8 @@ from datetime import date
 
 import pytest
 
+from gateway.config.target_fields import find_target
+from gateway.harmonise.mapping.target_names import normalise_last_name
 from gateway.harmonise.quality_assurance import Providers
 from gateway.identifiers import normalise_identifier
 from gateway.records import Credential, Organisation, Provider, QualityReport
@@ -81,6 +83,25 @@ def test_identifier_joins_in_each_spelling(scheme: str, value: str):
 )
 def test_national_number_joins(scheme: str, value: str, provider: Provider):
     assert VIEW.find(Organisation(identifiers={scheme: value})).providers == (provider,)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "advice"),
+    [
+        ("fi-national", ""),
+        ("nl-brin", ""),
+        ("local", ""),
+        ("FI-national", "write 'fi-national'"),
+        ("fin-national", ""),
+        ("uk-national", "write 'gb-national'"),
+        ("el-national", "write 'gr-national'"),
+        ("qq-national", "no country of ISO 3166-1"),
+    ],
+)
+def test_check_names_the_right_national_scheme(scheme: str, advice: str):
+    target = find_target(Provider, f"organisation.identifiers.{scheme}")
+    _, _, problem = normalise_last_name(target, Provider)
+    assert advice in problem if advice else not problem
 
 
 def test_number_of_another_country_joins_nothing():
