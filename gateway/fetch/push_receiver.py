@@ -54,6 +54,7 @@ from gateway.fetch.secrets import Secrets
 from gateway.fetch.soap.required_signature import RequiredSignature
 from gateway.fetch.soap.signed_step import verify_document
 from gateway.fetch.soap.ws_security import SignedMessage, WsSecurity
+from gateway.fetch.stream_errors import reading_errors
 from gateway.observability import metrics
 from gateway.records import RawRecord
 
@@ -167,7 +168,8 @@ class PushReceiver:
         url = read_url(request)
         async with self.admission.decoding:
             # A large body takes seconds, in which the worker must answer other calls.
-            raws = await asyncio.to_thread(self.read_records, data, request.headers, url)
+            with reading_errors(self.connector.connector, OSError):
+                raws = await asyncio.to_thread(self.read_records, data, request.headers, url)
         return await self._store(raws)
 
     async def _store(self, raws: PushedRecords) -> web.Response:

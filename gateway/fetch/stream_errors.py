@@ -20,8 +20,10 @@ log = structlog.get_logger()
 
 
 @contextmanager
-def reading_errors(where: str) -> Iterator[None]:
+def reading_errors(where: str, *but: type[Exception]) -> Iterator[None]:
     """Raise :class:`~gateway.errors.StreamHalted` in place of any error but the gateway's own.
+
+    Errors of the types ``but`` are raised as they are.
 
     An error in one stream then stops this stream, and not the worker. Its text may quote a payload,
     so only its type and its place are logged.
@@ -32,7 +34,7 @@ def reading_errors(where: str) -> Iterator[None]:
         if not str(error).startswith(where.partition(".")[0]):
             error.args = (f"{where}: {error}",)  # An error of a part that knows no stream.
         raise
-    except GatewayError:
+    except (GatewayError, *but):
         raise
     except ExpressionLimitError as error:
         raise StreamHalted("EXPRESSION_LIMIT", f"{where}: {error}") from None

@@ -15,6 +15,7 @@ import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
+import aiohttp
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
@@ -33,6 +34,7 @@ MAX_HEADERS = 64
 """A head takes at most so many times 8 kB, and each waiting connection may hold one."""
 DESCRIPTOR_SHARE = 4
 """A port takes at most this part of the file descriptors of the process."""
+_VERSIONS = (aiohttp.HttpVersion10, aiohttp.HttpVersion11)
 _ACCEPT_BATCH = 32
 """The event loop opens that many connections before it closes the ones that are too many."""
 _BACKLOG = 512
@@ -271,6 +273,13 @@ class _Connection(asyncio.Protocol):
         self._handler.resume_writing()
 
 
+def _wrong_version() -> web.Response:
+    """Refuse a call of another version, whose rules of framing differ."""
+    reply = web.Response(status=505, text="call this port with HTTP/1.1 or HTTP/1.0\n")
+    reply.force_close()
+    return reply
+
+
 @web.middleware
 async def _mark_phases(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -281,6 +290,8 @@ async def _mark_phases(
         return await handler(request)
     connection.begin_call()
     try:
+        if request.version not in _VERSIONS:
+            return _wrong_version()
         return await handler(request)
     finally:
         connection.begin_reply()

@@ -111,7 +111,7 @@ def fuzz_apart(target: str, seconds: int, seed: int) -> Result:
         places[-1] if places else "?",
         peak[1] if peak else "?",
         [file for file in sorted(PLACE.glob(f"{target}-*")) if file.stat().st_mtime >= began],
-        (done.stdout + done.stderr)[-4000:] or "no output" if done.returncode else "",
+        f"{done.stdout[-3000:]}\n{done.stderr[-600:]}" if done.returncode else "",
     )
 
 

@@ -36,7 +36,7 @@ ANSWER_SECONDS = 10.0
 """For the answer to a complete request."""
 HALF_REQUEST_SECONDS = 0.15
 """Then the sender of a request that may be incomplete ends the connection."""
-STATUSES = frozenset({100, 200, 400, 401, 404, 405, 413, 417, 422, 431, 503})
+STATUSES = frozenset({100, 200, 400, 401, 404, 405, 413, 417, 422, 431, 503, 505})
 _HEAD = """language: 1
 connector: {name}
 country: FI
@@ -156,7 +156,7 @@ def _good_request() -> bytes:
     return head % len(_RECORD) + _RECORD
 
 
-_STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3}) [ -~]*\r\n")
+_STATUS_LINE = re.compile(rb"HTTP/(\d\.\d) (\d{3}) [ -~]*\r\n")
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+): ([\t -~\x80-\xff]*)\r\n")
 
 
@@ -175,8 +175,9 @@ def read_answers(answer: bytes, *, is_half_allowed: bool = False) -> list[int]:
         assert answer[position : position + 2] == b"\r\n", answer[:300]
         end = position + 2 + length
         assert len(answer) >= end, answer[:300]
-        assert b"Traceback" not in answer[:end], answer[:300]
-        statuses.append(int(line[1]))
+        assert not re.search(rb"Traceback|UNEXPECTED", answer[:end]), answer[:300]
+        assert line[1] in {b"1.0", b"1.1"} or line[2] == b"505", answer[:200]
+        statuses.append(int(line[2]))
         answer = answer[end:]
     assert is_half_allowed or len(statuses) <= 1, statuses
     return statuses

@@ -84,17 +84,22 @@ def canonicalise(
 ) -> bytes:
     """Return the canonical bytes of an element.
 
-    ``prefixes`` lists the inclusive namespace prefixes of exclusive canonicalisation.
+    ``prefixes`` lists the inclusive namespace prefixes of exclusive canonicalisation. Raise
+    ``SIGNATURE_MALFORMED`` for an element without a canonical form.
     """
-    if exclusive:
+    try:
         return etree.tostring(
             element,
             method="c14n",
-            exclusive=True,
+            exclusive=exclusive,
             with_comments=False,
-            inclusive_ns_prefixes=list(prefixes) or None,
+            inclusive_ns_prefixes=list(prefixes) or None if exclusive else None,
         )
-    return etree.tostring(element, method="c14n", exclusive=False, with_comments=False)
+    except etree.C14NError:
+        raise SignatureRefused(
+            "SIGNATURE_MALFORMED",
+            "a signed part has no canonical form; expected absolute addresses as its namespaces",
+        ) from None
 
 
 def sign(
