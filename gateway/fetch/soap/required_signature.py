@@ -17,7 +17,7 @@ from gateway.fetch import charset, xml_parser
 from gateway.fetch.decode_budget import DecodeBudget
 from gateway.fetch.http.body import ReplyBody
 from gateway.fetch.soap import envelope
-from gateway.fetch.soap.signature_limits import SignatureRefused
+from gateway.fetch.soap.signature_limits import SIGNATURE_EXPECTED, SignatureRefused
 
 LARGE_MESSAGE_BYTES = 100_000
 """The size above which the header is verified before the body is parsed."""
@@ -75,8 +75,7 @@ class RequiredSignature:
         """Raise ``SIGNATURE_ABSENT`` for a document that no signature covers."""
         raise SignatureRefused(
             "SIGNATURE_ABSENT",
-            f"{self.where}: the message is not signed; expected a SOAP envelope with a signature, "
-            "because the connector has `security`",
+            f"{self.where}: the message is not signed; {SIGNATURE_EXPECTED}",
         )
 
     def _parse_head(

@@ -48,6 +48,12 @@ _SIGNATURE_CHECKS = tuple(
     for path, problem in _SIGNATURE_LIMITS
 )
 
+SIGNATURE_EXPECTED = (
+    "expected a SOAP envelope with a signature, because the connector has `security`; "
+    "ask the registry to sign what it sends"
+)
+"""What a message about an absent signature says next."""
+
 
 class SignatureRefused(StreamHalted):
     """A missing, invalid or untrusted signature. ``reason`` starts with ``SIGNATURE_``."""

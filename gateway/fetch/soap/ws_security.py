@@ -27,6 +27,7 @@ from gateway.fetch.soap import envelope as soap
 from gateway.fetch.soap import signing_keys, xml_signature
 from gateway.fetch.soap.signature_limits import (
     DS,
+    SIGNATURE_EXPECTED,
     SignatureRefused,
     check_value_sizes,
 )
@@ -223,7 +224,7 @@ class WsSecurity:
             raise SignatureRefused(
                 "SIGNATURE_ABSENT",
                 f"{self._where}: the message is not signed, because it is no SOAP envelope; "
-                "expected an envelope with a signature, because the connector has `security`",
+                f"{SIGNATURE_EXPECTED}",
             )
         for name in ("Header", "Body"):
             if len(envelope.findall(f"{{{etree.QName(envelope).namespace}}}{name}")) > 1:
@@ -232,7 +233,10 @@ class WsSecurity:
                 )
         headers = list(envelope.iter(f"{{{WSSE}}}Security"))
         if not headers:
-            raise SignatureRefused("SIGNATURE_ABSENT", f"{self._where}: the message is not signed")
+            raise SignatureRefused(
+                "SIGNATURE_ABSENT",
+                f"{self._where}: the message is not signed; {SIGNATURE_EXPECTED}",
+            )
         if len(headers) != 1 or headers[0].getparent() is not soap.header_of(envelope):
             raise SignatureRefused(
                 "SIGNATURE_MALFORMED",
@@ -242,7 +246,7 @@ class WsSecurity:
         if len(signatures) != 1:
             raise SignatureRefused(
                 "SIGNATURE_ABSENT",
-                f"{self._where}: the message is not signed"
+                f"{self._where}: the message is not signed; {SIGNATURE_EXPECTED}"
                 if not signatures
                 else f"{self._where}: the message has more than one signature",
             )

@@ -116,6 +116,16 @@ def test_replayed_and_expired_messages_are_refused():
     refused(signed(ours="old"), "SIGNATURE_EXPIRED", guard(trust="old"))
 
 
+def test_unsigned_message_says_what_was_expected_and_what_to_do():
+    without_signature, no_envelope = envelope(), etree.fromstring("<reply/>")
+    etree.SubElement(soap.header_of(without_signature), f"{{{WSSE}}}Security")
+    for message in (envelope(), without_signature, no_envelope):
+        with pytest.raises(SignatureRefused) as caught:
+            guard().verify(message, NOW)
+        assert caught.value.reason == "SIGNATURE_ABSENT"
+        assert "the connector has `security`; ask the registry to sign" in str(caught.value)
+
+
 def test_unsigned_and_partly_signed_replies_are_refused():
     refused(envelope(), "SIGNATURE_ABSENT")
     refused(signed(sign=("timestamp",)), "SIGNATURE_COVERAGE")
