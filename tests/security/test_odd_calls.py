@@ -8,7 +8,7 @@ import pytest
 
 from gateway.fetch import push_receiver
 from tests.support import fuzz_push
-from tests.support.signed_messages import post, push_file, signed
+from tests.support.signed_messages import post, push_file, signed, stream
 
 
 @pytest.mark.parametrize("namespace", ["a", "../a", "?x", "x/urn:reg", "#"])
@@ -57,3 +57,12 @@ def test_message_that_meets_a_fault_of_the_gateway_is_refused(
     assert type(error).__name__ in shown.out + shown.err
     assert "Kari" not in shown.out + shown.err
     assert "Traceback" not in shown.out + shown.err
+
+
+@pytest.mark.parametrize("path", ["//r:r[count(//r:r) > 0]", "//r:r[not(preceding::r:r)]"])
+def test_message_too_large_for_an_expression_is_refused(path: str) -> None:
+    text = push_file(stream().replace("//r:r", path))
+    unsigned = "\n".join(line for line in text.splitlines() if "security:" not in line)
+    records = "<r:r id='1'><r:t>T</r:t></r:r>" * 20_000
+    body = f"<r:reply xmlns:r='urn:reg'>{records}</r:reply>".encode()
+    assert post(unsigned, body) == (422, "EXPRESSION_LIMIT", [])
