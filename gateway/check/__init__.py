@@ -22,6 +22,7 @@ from gateway.check import (
     encodings,
     loop_ids,
     placeholders,
+    publishing,
     references,
     refusals,
     run_tests,
@@ -89,6 +90,7 @@ def check_document(document: YamlDocument, tables: Tables | None = None) -> list
                 all_findings += islice(stage(connector, document, tables), _ENOUGH_FINDINGS)
         sound = _without_broken_streams(connector, all_findings)
         if sound is not None:
+            all_findings += publishing.findings(sound, document, tables)
             all_findings += run_tests.findings(sound, document, tables)
             all_findings += change_times.findings(sound, document)
         if not _errors(all_findings):

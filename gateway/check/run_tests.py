@@ -16,11 +16,12 @@ from typing import Any
 import msgspec
 from lxml import etree
 
-from gateway.check import shared_numbering
+from gateway.check import publishing, shared_numbering
 from gateway.check.repeated_ids import contradictory_ids, describe_contradiction
 from gateway.check.scripted_registry import ExchangeFailed, encode_json, run_exchange
-from gateway.config.connector import Connector, Stream, payload_format
+from gateway.config.connector import Connector, payload_format
 from gateway.config.inline_tests import InlineTest
+from gateway.config.publishing_needs import record_word, unmet_needs
 from gateway.config.rules import Rules, pseudonym_kinds
 from gateway.config.yaml.document import DocumentPath, YamlDocument
 from gateway.errors import ConfigError, Finding
@@ -34,7 +35,7 @@ from gateway.harmonise.rule_findings import CHECK_KEY
 from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.harmonise.values.payload import PayloadError, json_value, xml_element
 from gateway.records import Accepted, Outcome, RawRecord, Rejected, Withheld
-from gateway.render.render import TopicKeys, render
+from gateway.render.publication import publication
 
 
 def findings(
@@ -91,52 +92,37 @@ def findings(
                 f"in the tests, {describe_contradiction(native_id)}",
                 severity="warning",
             )
-        rejections = [_unpublishable_reason(connector, stream, *pair) for pair in accepted]
-        if rejections and all(rejections):
-            first = next(rejection for rejection in rejections if rejection is not None)
-            yield _nothing_published(document, name, stream, first)
+        if not publishing.lacks_a_need(stream):
+            yield from _nothing_published(connector, document, name, accepted)
 
 
 def _nothing_published(
-    document: YamlDocument, name: str, stream: Stream, rejection: Rejected
-) -> Finding:
-    """Return the finding about a stream whose test records are all unpublishable.
+    connector: Connector,
+    document: YamlDocument,
+    name: str,
+    accepted: list[tuple[RawRecord, Accepted]],
+) -> Iterator[Finding]:
+    """Yield a note if no test record of a stream can be published, although rules fill its fields.
 
-    The finding is a warning when no rule fills the missing field, because then every record lacks
-    it. Otherwise it is a note, because perhaps only the test records lack the field.
+    Perhaps only the test records lack the values.
     """
-    mapped = {
-        target.partition(".")[0]
-        for rules in (stream.map, *(kind.map for kind in stream.kinds.values()))
-        for target in rules
-    }
-    detail = f" ({rejection.detail})" if rejection.detail else ""
-    reason = f"{rejection.reason} at {rejection.field}{detail}"
-    if rejection.field.partition(".")[0] not in mapped:
-        text = (
-            f"every such record will be rejected as {reason}; no rule fills this field, so map it"
-        )
-        return document.make_finding(
-            "unpublished", ("streams", name, "map"), text, severity="warning"
-        )
+    published = [publication(outcome, raw, connector) for raw, outcome in accepted]
+    rejections = [made.outcome for made in published if isinstance(made.outcome, Rejected)]
+    if not rejections or len(rejections) < len(published):
+        return
+    rejected, record = rejections[0], accepted[0][1].record
+    missing = [need.field for need in unmet_needs(record_word(record), record)]
+    if rejected.reason == "missing" and missing:
+        reason = f"the first one has no value for {', '.join(missing)}"
+    else:
+        reason = f"{rejected.reason} at {rejected.field} ({rejected.detail})"
     text = (
         f"no record of these tests could be published: {reason}; "
         "add a test with a publishable record"
     )
-    return document.make_finding("unpublished", ("streams", name, "tests"), text, severity="note")
-
-
-def _unpublishable_reason(
-    connector: Connector, stream: Stream, raw: RawRecord, accepted: Accepted
-) -> Rejected | None:
-    """Return the rejection of an unpublishable record, or ``None`` when it becomes a document."""
-    result = render(
-        accepted,
-        TopicKeys(raw, stream.iri, CHECK_KEY),
-        country=connector.country,
-        at=datetime(2026, 1, 1, tzinfo=UTC),
+    yield document.make_finding(
+        publishing.UNPUBLISHED, ("streams", name, "tests"), text, severity="note"
     )
-    return result if isinstance(result, Rejected) else None
 
 
 def raw_record_of_test(connector: Connector, name: str, example: InlineTest) -> RawRecord:

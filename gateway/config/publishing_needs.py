@@ -14,7 +14,7 @@ from msgspec import NODEFAULT, Struct
 from msgspec.structs import fields
 
 from gateway.config.rules import MappingRule, Rules
-from gateway.records import Rejected
+from gateway.records import RECORD_TYPES, Rejected
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +180,11 @@ def needed_targets(emits: str, record: Any) -> frozenset[str]:
         if all(_has_value(record, one) for one in paths)
         for path in paths
     )
+
+
+def record_word(record: Any) -> str:
+    """Return the word that a connector file writes after ``emits`` for a record."""
+    return next(word for word, kind in RECORD_TYPES.items() if type(record) is kind)
 
 
 def _is_mapped(rules: Rules, path: str) -> bool:

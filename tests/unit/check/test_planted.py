@@ -144,7 +144,10 @@ def test_invalid_key_is_shown_and_other_streams_are_checked(
     ("changes", "severity", "line", "said"),
     [
         (
-            [('      awarding_body.country: {const: "NO"}\n', ""), (', country: "NO"}', "}")],
+            [
+                ('awarding_body.country: {const: "NO"}', 'awarding_body.country: "@country"'),
+                (', country: "NO"}', "}"),
+            ],
             "note",
             "    tests:",
             "add a test with a publishable record",
@@ -159,7 +162,7 @@ def test_invalid_key_is_shown_and_other_streams_are_checked(
             ],
             "warning",
             "    map:",
-            "every such record will be rejected as missing at awarding_body",
+            "a credential needs an awarding body with its name and country",
         ),
     ],
     ids=["in its tests", "in its rules"],
