@@ -10,6 +10,7 @@ from datetime import date, timedelta
 from itertools import pairwise
 from pathlib import Path
 
+from gateway.check.institution_lists import check_institutions
 from gateway.config.mapping_tables import (
     RELATIONS_WITH_LEVEL,
     CreditUnit,
@@ -68,6 +69,7 @@ def _file(
         yield from _framework(framework, document, ("frameworks", key))
     yield from _check_ambiguous_numbers(mapping, document)
     yield from _credits(mapping.credits, document)
+    yield from check_institutions(mapping, document)
 
 
 def _framework(

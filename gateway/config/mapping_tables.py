@@ -13,6 +13,7 @@ A level is text. The gateway never shortens it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -242,6 +243,43 @@ class CodeTable(ConfigModel):
     versions: OneOrMore[CodeVersion] = Field(min_length=1)
 
 
+NationalScheme = Annotated[
+    str,
+    text_matching(
+        r"^[a-z]{2}-[a-z0-9][a-z0-9-]*$", "a national scheme is like fi-national or nl-brin"
+    ),
+]
+
+
+class InstitutionRow(ValidityPeriod, title="Institution"):
+    """The institution that a national number names in one period."""
+
+    number: Text
+    name: dict[str, Text] = Field(min_length=1, description="Legal name by language")
+    identifiers: dict[str, Text] = Field(
+        {}, description="Its other identifiers by scheme, such as pic, erasmus, oid, ror"
+    )
+    source: str | None = Field(None, description="Source of this row, if it is another one")
+
+    def covers(self, day: date) -> bool:
+        """Return whether the row holds on a day."""
+        return (not self.from_ or self.from_ <= day) and (not self.until or day <= self.until)
+
+
+class InstitutionList(ConfigModel):
+    """The institutions of a country by a national number, as a source listed them on a day."""
+
+    scheme: NationalScheme = Field(
+        description="Scheme of the numbers: the country in lower case, a hyphen and a word"
+    )
+    name: Text
+    source: Text
+    as_of: Day = Field(description="Day on which the source was read")
+    rows: OneOrMore[InstitutionRow] = Field(
+        min_length=1, description="Several rows for a number when its name changed"
+    )
+
+
 class Mapping(ConfigModel):
     """One file, for a country, for a part of a country with its own framework, or for the EU."""
 
@@ -258,6 +296,9 @@ class Mapping(ConfigModel):
     credits: OneOrMore[CreditUnit] = ()
     grading: OneOrMore[GradingScale] = ()
     codes: dict[str, CodeTable] = Field(default_factory=dict)
+    institutions: OneOrMore[InstitutionList] = Field(
+        (), description="Institutions by national number, where no register of providers has them"
+    )
 
 
 def read_mapping(path: Path | str) -> tuple[Mapping | None, YamlDocument, list[Finding]]:

@@ -58,6 +58,7 @@ from gateway.records import (
     Outcome,
     Provenance,
     RawRecord,
+    Record,
     Rejected,
     Withheld,
 )
@@ -288,10 +289,7 @@ class Harmoniser:
             return self._rejected("map", *describe_mismatch(program.record, error))
         if program.emits in {"student_status", "card"} and not record.esc_agreement:
             return Withheld(reason="no_agreement")
-        quality: dict[str, str] = {}
-        if self.providers is not None:
-            record, quality, provider_issues = self.providers.assess_record(record)
-            issues += provider_issues
+        record, quality, listed, body_issues = self._identify_institution(record)
         return Accepted(
             record=record,
             provenance=Provenance(
@@ -299,11 +297,23 @@ class Harmoniser:
                 stream=raw.stream,
                 config_digest=self._digest,
                 tables_digest=self._tables_digest,
-                lookups=lookups,
-                issues=issues,
+                lookups=lookups + listed,
+                issues=issues + body_issues,
                 quality_assurance=quality,
             ),
         )
+
+    def _identify_institution(
+        self, record: Record
+    ) -> tuple[Record, dict[str, str], tuple[Lookup, ...], tuple[Issue, ...]]:
+        """Return the record with its institution completed, its quality, lookups and issues."""
+        listed: tuple[Lookup, ...] = ()
+        if self._tables is not None:
+            record, listed = self._tables.institutions.complete_record(record)
+        if self.providers is None:
+            return record, {}, listed, ()
+        record, quality, issues = self.providers.assess_record(record)
+        return record, quality, listed, issues
 
 
 def _explain_missing(name: str, issues: Sequence[Issue]) -> tuple[str, str]:

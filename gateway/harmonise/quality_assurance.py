@@ -38,18 +38,15 @@ from typing import Final, NamedTuple
 from msgspec.structs import replace
 
 from gateway.config.countries import state_of
+from gateway.harmonise.tables.institutions import BODY_FIELDS
 from gateway.identifiers import is_national_scheme, normalise_identifier
 from gateway.records import (
-    Card,
     Credential,
     Issue,
-    LearningOpportunity,
     Organisation,
     Provider,
-    Qualification,
     QualityReport,
     Record,
-    StudentStatus,
 )
 
 SCHEMES: Final = ("pic", "schac", "erasmus", "eter", "deqar", "oid", "ror", "vat")
@@ -81,14 +78,6 @@ OUTCOMES: Final = (
 PROVIDER_COUNTRY_DIFFERS: Final = "provider_country_differs"
 """The code of the issue about an identifier that belongs to a provider of another country."""
 _MAX_CACHED_MATCHES: Final = 10_000
-BODY_FIELDS: Final[Mapping[type, str]] = {
-    Credential: "awarding_body",
-    Qualification: "awarding_body",
-    LearningOpportunity: "provider",
-    StudentStatus: "institution",
-    Card: "issuer",
-}
-"""The field of each type of record that holds its institution."""
 
 
 @dataclass(frozen=True, slots=True)

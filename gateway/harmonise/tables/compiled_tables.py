@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from gateway.config.mapping_tables import CodeVersion, GradingScale, Mapping, load_mappings
 from gateway.harmonise.tables.credits import CreditMatch, Credits, NoCredits
+from gateway.harmonise.tables.institutions import Institutions
 from gateway.harmonise.tables.level_and_credit_rules import RuleOutcomeCache
 from gateway.harmonise.tables.levels import LevelMatch, Levels, NoLevel
 
@@ -56,7 +57,16 @@ class Tables:
     The object is immutable, so threads may share it.
     """
 
-    __slots__ = ("_codes", "_credits", "_grading", "_levels", "digest", "judgements", "mappings")
+    __slots__ = (
+        "_codes",
+        "_credits",
+        "_grading",
+        "_levels",
+        "digest",
+        "institutions",
+        "judgements",
+        "mappings",
+    )
 
     def __init__(self, mappings: Iterable[Mapping], digest: str) -> None:
         self.mappings = tuple(mappings)
@@ -70,6 +80,8 @@ class Tables:
             for mapping in self.mappings
             for scale in mapping.grading
         }
+        self.institutions = Institutions(self.mappings)
+        """The institutions by national number."""
         self._codes = {
             (mapping.country, name): table.versions
             for mapping in self.mappings
