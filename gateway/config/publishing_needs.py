@@ -107,7 +107,7 @@ NEEDS: dict[str, tuple[Need, ...]] = {
         ),
         Need(
             "active",
-            "to say whether the student is enrolled",
+            "the answer whether the student is enrolled",
             ("active: EXPR",),
             (("active",), ("ended",)),
         ),

@@ -15,8 +15,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from gateway.config.connector import Connector
+from gateway.config.publishing_needs import NEEDS
 from gateway.config.rules import SIMPLE_CASTS
-from gateway.config.target_fields import REQUIRED, find_target, record_type
+from gateway.config.target_fields import find_target, record_type
 from gateway.config.validation import models_in
 from gateway.records import RECORD_TYPES
 
@@ -236,14 +237,30 @@ def _cell(text: str) -> str:
 
 def _targets(emits: str) -> str:
     owner = record_type(emits)
-    required = ", ".join(f"`{name}`" for name in REQUIRED[emits])
-    lines = [
-        f"### emits: {emits}\n",
-        f"{(owner.__doc__ or '').splitlines()[0]}"
-        + (f" Required: {required}.\n" if required else "\n"),
-    ]
+    lines = [f"### emits: {emits}\n", f"{(owner.__doc__ or '').splitlines()[0]}\n", *_needs(emits)]
     lines += ["| target | value | | meaning |", "|---|---|---|---|", *_target_rows(owner, "")]
     return "\n".join(lines) + "\n"
+
+
+def _needs(emits: str) -> Iterator[str]:
+    """Yield the list of what publishing requires of a record, from what the renderers check."""
+    word = emits.replace("_", " ")
+    if not NEEDS[emits]:
+        yield f"To publish a {word}, no target is required.\n"
+        return
+    yield f"To publish a {word}, fill:\n"
+    for need in NEEDS[emits]:
+        ways = " or ".join(
+            " and ".join(dict.fromkeys(f"`{_source(path)}`" for path in paths))
+            for paths in need.choices
+        )
+        yield f"- {need.text}: {ways}" + (" (otherwise withheld)" if need.withheld else "")
+    yield "\nThe gateway rejects a record without one of these values as `missing`.\n"
+
+
+def _source(path: str) -> str:
+    """Return the target that a rule fills for a needed value, as a connector file spells it."""
+    return "nqf_level" if path in {"eqf_level", "nqf_uri"} else path
 
 
 def _target_rows(owner: type[Any], prefix: str) -> Iterator[str]:

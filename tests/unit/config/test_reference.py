@@ -14,6 +14,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from gateway.check import check
+from gateway.check.publishing import UNPUBLISHED
+from gateway.config.publishing_needs import NEEDS as PUBLISHING_NEEDS
 from gateway.config.reference_docs import block_name, json_schema, list_blocks, to_markdown
 from gateway.config.yaml.document import read_yaml
 from gateway.harmonise.tables.compiled_tables import Tables
@@ -63,8 +65,17 @@ def test_page_example_passes_the_check(tmp_path: Path) -> None:
     assert [
         str(finding)
         for finding in check(file, Tables.load(ROOT / "mappings"))
-        if finding.severity == "error"
-    ] == []
+        if finding.severity == "error" or finding.code == UNPUBLISHED
+    ] == [], "the example must be complete: readers copy it, and its records are published"
+
+
+@pytest.mark.parametrize("emits", PUBLISHING_NEEDS)
+def test_page_lists_what_publishing_requires(emits: str) -> None:
+    section = page().partition(f"### emits: {emits}\n")[2].partition("\n### ")[0]
+    for need in PUBLISHING_NEEDS[emits]:
+        assert f"- {need.text}: `" in section
+    if not PUBLISHING_NEEDS[emits]:
+        assert "no target is required" in section
 
 
 @pytest.mark.parametrize(
