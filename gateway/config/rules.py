@@ -29,6 +29,8 @@ from gateway.config.types import (
 RecordType = Literal[
     "qualification", "learning_opportunity", "credential", "student_status", "card", "provider"
 ]
+PERSONAL_TYPES = frozenset[RecordType]({"credential", "student_status", "card"})
+"""The types of records about persons. A registry may use national numbers as their ids."""
 PickOne = Literal["first", "last"]
 _MONTH_AND_DAY = re.compile(r"(0[1-9]|1[0-2])(-(0[1-9]|[12][0-9]|3[01]))?")
 

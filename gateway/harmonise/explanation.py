@@ -22,7 +22,7 @@ from gateway.config.expressions.compiler import (
     is_element,
     text_of,
 )
-from gateway.config.rules import MappingRule
+from gateway.config.rules import PERSONAL_TYPES, MappingRule
 from gateway.config.target_fields import UnknownTarget, find_target, record_type
 from gateway.harmonise.explanation_page import _short, format_page, format_value
 from gateway.harmonise.mapping.achievement import MEANINGS, NOT_ACHIEVED, describe_achievement
@@ -33,9 +33,6 @@ from gateway.printable import one_line
 from gateway.records import Accepted, Issue, Lookup, Outcome, RawRecord, Rejected, Withheld
 
 HIDDEN = "(personal, not shown)"
-_ABOUT_PERSONS = frozenset({"credential", "student_status", "card"})
-"""The types of records whose native ids are hidden, because some registries use national
-numbers."""
 _MIN_PERSONAL_LENGTH = 6
 """A shorter text, such as a running number, also occurs inside other values."""
 _DERIVED = {
@@ -159,7 +156,7 @@ def explain(
         ),
         notes=tuple(_notes(outcome)),
     )
-    return _hide_text(page, raw.native_id) if emits in _ABOUT_PERSONS else page
+    return _hide_text(page, raw.native_id) if emits in PERSONAL_TYPES else page
 
 
 def _hide_text(page: Explanation, text: str) -> Explanation:

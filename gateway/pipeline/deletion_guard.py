@@ -18,6 +18,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from gateway.config.deletions import DeletionLimit
+from gateway.config.rules import PERSONAL_TYPES
 from gateway.errors import StreamHalted
 from gateway.pipeline.deletion_note import (
     KEY_BYTES,
@@ -42,8 +43,6 @@ Further ids wait for a later scan."""
 MAX_COUNTED_PAGES = 100
 """The number of pages that the gateway reads only to count deletions, after the limit."""
 SHOWN_IDS = 10
-PERSONAL_RECORDS = frozenset({"credential", "student_status", "card"})
-"""The types of records whose ids may identify a person."""
 
 
 @dataclass(slots=True)
@@ -243,7 +242,7 @@ def hides_ids(stream: Stream) -> bool:
     An id that the gateway replaces with a keyed hash does not.
     """
     emitted = {stream.emits, *(kind.emits for kind in stream.kinds.values())}
-    return stream.id_key is None and not emitted.isdisjoint(PERSONAL_RECORDS)
+    return stream.id_key is None and not emitted.isdisjoint(PERSONAL_TYPES)
 
 
 def is_live(native_id: str, value: bytes) -> bool:
