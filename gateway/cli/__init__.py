@@ -9,6 +9,7 @@ from gateway.cli import (
     demo,
     erase,
     explain,
+    provider,
     rejections,
     run,
     schemas,
@@ -36,6 +37,7 @@ streams.register(app)
 rejections.register(app)
 status.register(app)
 explain.register(app)
+provider.register(app)
 erase.register(app)
 verify.register(app)
 schemas.register(app)

@@ -78,7 +78,7 @@ def level(
             "expected COUNTRY FRAMEWORK LEVEL, such as: gateway level IE NFQ 8 --on 2020-06-30 "
             '(give "" for an unknown framework)'
         )
-    tables, day = _tables(mappings), _day(on)
+    tables, day = _tables(mappings), parse_day(on)
     found = tables.level(country, framework or None, nqf_level, day)
     if as_json:
         _print_json(_level_facts(found, country, tables, day))
@@ -120,7 +120,7 @@ def convert_credits(
         number = Decimal(amount)
     except InvalidOperation:
         raise UsageError(f"AMOUNT: expected a number, such as 60 or 7.5, found {amount}") from None
-    tables, day = _tables(mappings), _day(on)
+    tables, day = _tables(mappings), parse_day(on)
     found = tables.credits(country, unit, number, sector, day, per_year=per_year)
     if as_json:
         _print_json(_credit_facts(found, country, number, tables))
@@ -176,7 +176,8 @@ def _tables(mappings: Path | None) -> Tables:
     return Tables.load(mappings or Settings().mappings)
 
 
-def _day(text: str | None) -> date | None:
+def parse_day(text: str | None) -> date | None:
+    """Return the day of ``--on``, or ``None`` when it is left out."""
     from gateway.errors import UsageError
 
     if not text:

@@ -64,17 +64,18 @@ NO_REPORT_KNOWN: Final = "NO_REPORT_KNOWN"
 UNKNOWN_PROVIDER: Final = "UNKNOWN_PROVIDER"
 CLOSED_BEFORE_AWARD: Final = "CLOSED_BEFORE_AWARD"
 LEVEL_NOT_COVERED: Final = "LEVEL_NOT_COVERED"
-OUTCOMES: Final = (
-    PROGRAMME_ACCREDITED,
-    INSTITUTION_ACCREDITED,
-    QA_VOLUNTARY_ONLY,
-    NO_VALID_QA,
-    NO_REPORT_KNOWN,
-    UNKNOWN_PROVIDER,
-    CLOSED_BEFORE_AWARD,
-    LEVEL_NOT_COVERED,
-)
-
+OUTCOME_MEANINGS: Final = {
+    PROGRAMME_ACCREDITED: "a report of the obligatory system covers the programme",
+    INSTITUTION_ACCREDITED: "a report of the obligatory system covers the institution",
+    QA_VOLUNTARY_ONLY: "only a voluntary report covers the institution",
+    NO_VALID_QA: "reports about the body are known, and none covers the day",
+    NO_REPORT_KNOWN: "no report about the body is known",
+    UNKNOWN_PROVIDER: "no register of providers names the body in its country",
+    CLOSED_BEFORE_AWARD: "the body was closed before that day",
+    LEVEL_NOT_COVERED: "a report covers the institution, but not at this EQF level",
+}
+"""What each outcome says about the body on the day of the award."""
+OUTCOMES: Final = tuple(OUTCOME_MEANINGS)
 PROVIDER_COUNTRY_DIFFERS: Final = "provider_country_differs"
 """The code of the issue about an identifier that belongs to a provider of another country."""
 _MAX_CACHED_MATCHES: Final = 10_000
@@ -144,6 +145,11 @@ class Providers:
         for provider in sorted(providers, key=lambda provider: provider.id):
             for key in _identifier_keys(provider.organisation.identifiers):
                 self._by_identifier.setdefault(key, []).append(provider)
+
+        self.national_schemes = frozenset(
+            scheme for scheme, _ in self._by_identifier if is_national_scheme(scheme)
+        )
+        """The schemes of the national numbers that the providers have."""
 
     def __len__(self) -> int:
         return len({id(provider) for same in self._by_identifier.values() for provider in same})

@@ -31,6 +31,21 @@ REFRESH_SECONDS: Final = 300.0
 _DECODER: Final = msgspec.json.Decoder(Provider)
 
 
+async def read_providers(settings: Settings) -> dict[bytes, Provider]:
+    """Return the committed provider records by their keys.
+
+    Records that cannot be decoded are left out.
+    """
+    providers: dict[bytes, Provider] = {}
+    async for record in read_topic(settings, PROVIDERS.name):
+        if record.value is None:
+            providers.pop(record.key, None)
+        else:
+            with skip_unreadable(record):
+                providers[record.key] = _DECODER.decode(record.value)
+    return providers
+
+
 class ProviderCache:
     """The committed provider records, as one immutable view for all harmonisers."""
 
@@ -50,13 +65,7 @@ class ProviderCache:
 
         Records that cannot be decoded are left out.
         """
-        providers: dict[bytes, Provider] = {}
-        async for record in read_topic(self._settings, PROVIDERS.name):
-            if record.value is None:
-                providers.pop(record.key, None)
-            else:
-                with skip_unreadable(record):
-                    providers[record.key] = _DECODER.decode(record.value)
+        providers = await read_providers(self._settings)
         self._providers = Providers(providers.values())
         self.set_harmonisers(self._harmonisers)
         log.info("trusted providers loaded", providers=len(providers))

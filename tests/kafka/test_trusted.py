@@ -13,8 +13,10 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from gateway.harmonise.quality_assurance import Providers
+from gateway.harmonise.tables.institutions import Institutions
 from gateway.kafka import topic_admin
 from gateway.messages.topics import PROVIDERS
+from gateway.operations.provider import load_providers, look_up
 from gateway.pipeline.provider_cache import ProviderCache
 from gateway.records import Organisation, Provider
 from gateway.settings import Settings
@@ -73,6 +75,9 @@ def test_provider_cache_holds_committed_providers(settings: Settings, name: str,
         assert view.assess_award(
             Organisation(identifiers={"pic": "900000011"}), awarded_on=on, eqf_level=6
         ).charter
+        read = await load_providers(settings)
+        answers = look_up(read, Institutions(()), "", "", {"pic": "900000011"}, on)
+        assert [answer.charter for answer in answers.found] == [True]
         for gone in ("900000012", "900000013"):
             assert (
                 view.assess_award(

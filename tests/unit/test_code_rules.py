@@ -23,6 +23,7 @@ MAY_NAME_PROVIDER_REGISTERS = {
     "records.py",
     "record_parts.py",
     "quality_assurance.py",
+    "provider.py",
     "identifiers.py",
 }
 """The two European registers of trusted providers are terms of the field: identifier schemes and charters carry their names."""

@@ -46,7 +46,7 @@ class _Listed(NamedTuple):
 class Institutions:
     """An immutable view of the lists of institutions of all mapping files."""
 
-    __slots__ = ("_cache", "_listed")
+    __slots__ = ("_cache", "_listed", "schemes")
 
     def __init__(self, mappings: Iterable[Mapping]) -> None:
         self._listed: dict[tuple[str, str], _Listed] = {}
@@ -58,6 +58,8 @@ class Institutions:
                     key = (names.scheme, normalise_identifier(names.scheme, row.number))
                     listed = self._listed.setdefault(key, _Listed(country, [], names))
                     listed.rows.append(row)
+        self.schemes = frozenset(scheme for scheme, _ in self._listed)
+        """The national schemes of the lists."""
 
     def complete_record(self, record: Record) -> tuple[Record, tuple[Lookup, ...]]:
         """Return the record with the name and identifiers that its institution had on the day.
