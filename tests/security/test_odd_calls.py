@@ -66,3 +66,21 @@ def test_message_too_large_for_an_expression_is_refused(path: str) -> None:
     records = "<r:r id='1'><r:t>T</r:t></r:r>" * 20_000
     body = f"<r:reply xmlns:r='urn:reg'>{records}</r:reply>".encode()
     assert post(unsigned, body) == (422, "EXPRESSION_LIMIT", [])
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (":Envelope ", "x:Envelope "),
+        (":Header>", ":Header><odd:a/>"),
+        (":Header>", ":Header><a odd:id='1'/>"),
+        ("SignedInfo>", "SignedInfo><odd:a odd:Id='1'/>"),
+        (":Body ", ":Body odd:Id='x' "),
+    ],
+)
+@pytest.mark.parametrize("title", ["Award", "A" * 120_000])
+def test_prefix_without_a_namespace_is_refused(old: str, new: str, title: str) -> None:
+    message = signed(title=title).decode()
+    assert old in message
+    status, reason, stored = post(push_file(), message.replace(old, new, 1).encode())
+    assert (status, reason, stored) == (422, "XML_MALFORMED", [])

@@ -109,6 +109,8 @@ class RequiredSignature:
                 parser.feed(piece)
             except etree.XMLSyntaxError:
                 return None  # The parser of the whole message explains the error.
+            if parser.feed_error_log.filter_from_errors():
+                return None  # A prefix without a namespace, which ends the parsing only later.
             started: Any = parser.read_events()
             for _, element in started:
                 if root is None:
