@@ -1,4 +1,4 @@
-"""Decode large replies in a thread, so that the event loop goes on meanwhile.
+"""Decode large replies in a thread, so that the event loop runs meanwhile.
 
 Large replies are decoded one after another, because only one of them may take much memory while it
 is built. The parser of JSON does not let other threads run: see ``docs/decisions/0066``.

@@ -22,7 +22,7 @@ TRUSTED_BYTES = 128_000_000
 STRANGER_BYTES = 96_000_000
 MIN_BYTES_PER_SECOND = 1_000
 GRACE_SECONDS = 5.0
-"""The time before a slow body is judged."""
+"""The time before a slow body can be refused."""
 SLOT_WAIT_SECONDS = 1.0
 
 
@@ -71,7 +71,7 @@ class BodyReader:
     """Read the bodies of one connector.
 
     At most ``concurrency`` bodies are held at once. If strangers may call and no place is free, the
-    oldest body that is still incomplete gives way, so that slow strangers keep nobody out.
+    oldest body that is still incomplete gives way, so that slow strangers block no other caller.
     """
 
     budget: BodyBudget

@@ -28,7 +28,7 @@ class BadHead(Exception):
 
 
 def has_header_credentials(push: Push) -> bool:
-    """Return whether the head of a call shows who calls."""
+    """Return whether the head of a call identifies its caller."""
     return push.auth is not None or push.client_certificate is not None
 
 

@@ -1,6 +1,6 @@
 """Watch whether a consumer reads the records that wait for it.
 
-A consumer can stand still without an error. The gateway must not be ready then.
+A consumer can stop reading without an error. The gateway must not be ready then.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class _Reading:
 
 
 class ReadProgress:
-    """The reading positions of a consumer. ``role`` is blocked while one of them stands still."""
+    """The reading positions of a consumer. ``role`` is blocked while one does not advance."""
 
     def __init__(self, role: str) -> None:
         self._role = role

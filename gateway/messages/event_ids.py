@@ -14,7 +14,7 @@ from gateway.pseudonym_keys import derive_key
 
 
 def new_event_id() -> str:
-    """Return a random id. Nobody can guess it from other ids."""
+    """Return a random id. It cannot be guessed from other ids."""
     return os.urandom(16).hex()
 
 

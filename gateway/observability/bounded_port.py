@@ -31,7 +31,7 @@ LINGER_SECONDS = 2.0
 reply."""
 MAX_CONNECTIONS = 256
 MAX_HEADERS = 64
-"""A head takes at most so many times 8 kB, and each waiting connection may hold one."""
+"""A head takes at most this number times 8 kB, and each waiting connection may hold one."""
 DESCRIPTOR_SHARE = 4
 """A port takes at most this part of the file descriptors of the process."""
 _VERSIONS = (aiohttp.HttpVersion10, aiohttp.HttpVersion11)

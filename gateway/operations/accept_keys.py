@@ -1,11 +1,11 @@
-"""Replace the keys of pseudonyms and of ids, so that nobody is published twice.
+"""Replace the keys of pseudonyms and of ids, so that no person is published twice.
 
 ``gateway run --accept-new-key`` does this before the worker starts. The documents under an old key
 must go before the first one under a new key is written. There are three cases:
 
 - The old pseudonym key is known as the previous one. Each record then moves in one transaction.
 - It is not known. The documents under it are deleted here, before anything is published again.
-- The ``id_key`` of a stream is another one. All its records are deleted, and it is read anew.
+- The ``id_key`` of a stream is another one. Its records are deleted, and it is read from its start.
 
 In the first two cases, the owner of each stream renormalises it. See docs/decisions/0076.
 """
@@ -195,7 +195,7 @@ async def _request_renormalisation(settings: Settings, connector: Connector) -> 
 
 
 async def _accept_id_keys(settings: Settings, connector: Connector) -> None:
-    """Delete what streams published under another ``id_key``, and let them be read anew."""
+    """Delete what streams published under another ``id_key``, and reset their cursors."""
     secrets = FileSecrets(settings.secrets_dir)
     for name, stream in connector.streams.items():
         if stream.id_key is None:
@@ -220,7 +220,7 @@ async def _accept_id_keys(settings: Settings, connector: Connector) -> None:
             connector=connector.connector,
             stream=name,
             removed=len(ids),
-            remark="the stream is read anew; erase records again that were erased by their id",
+            remark="the stream is read from its start; erase again what was erased by id",
         )
 
 

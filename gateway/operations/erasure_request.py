@@ -94,7 +94,7 @@ def request_for_person(
 
 
 def unknown_id_text(config: LoadedConfig, request: ErasureRequest) -> str:
-    """Return what to tell about a request for a record that nobody has."""
+    """Return the message about a request for an unknown record."""
     name = request.connectors[0]
     connector = config.connectors[name]
     hashed = any(stream.id_key for stream in connector.streams.values())

@@ -29,7 +29,7 @@ REASON = "id_of_another_stream"
 OTHER_MARK = b"\xffforeign"
 """The first bytes of the digest of a record whose id another stream holds."""
 AGAIN_DIGEST = b"\xff" * 16
-"""The digest of a record that its stream writes again at its next poll, whatever its content."""
+"""The digest of a record that its stream writes again at its next poll, with any content."""
 MANY_STREAMS = 8
 FILTER_SLOTS = 1 << 22
 
@@ -92,7 +92,7 @@ class ConnectorIds:
             self._filter[hash(native_id) % FILTER_SLOTS] = 1
 
     async def open_others(self, state: StreamState) -> None:
-        """Open the other streams, so that their digests are known and nobody else writes them."""
+        """Open the other streams, so that this process knows and writes their digests alone."""
         for other in self._streams:
             if other is not state and not other.is_open:
                 if self._lease is not None:  # Without it, the streams have another owner.
@@ -231,7 +231,7 @@ def encode_id_rejection(raw: RawRecord) -> OutgoingRecord:
 
 
 def rejection_key(raw: RawRecord) -> str:
-    """Return the key of such a rejection, which is not the key of the record that stands."""
+    """Return the key of such a rejection, which is not the key of the record."""
     return f"{raw.connector}/{raw.stream}|{raw.native_id}"
 
 

@@ -2,7 +2,7 @@
 
 The gateway stores a fingerprint of each key next to the cursors. With another key, the gateway
 would publish each person a second time under another pseudonym. A fingerprint is a keyed hash of a
-constant, so nobody can find the key by it. See docs/decisions/0076.
+constant, so it does not reveal the key. See docs/decisions/0076.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ async def check_or_store_keys(settings: Settings) -> None:
 def _refusal(stored: KeyFingerprints, current: KeyFingerprints) -> ConfigError:
     if stored.in_use == current:
         text = (
-            f"the replacement of the key has begun and is not complete; run {ACCEPT} once more "
+            f"the replacement of the key has begun and is not complete; run {ACCEPT} again "
             "with the same settings"
         )
         return ConfigError([Finding("GATEWAY_PSEUDONYM_KEY", 0, 0, "key-changed", "", text)])

@@ -1,8 +1,8 @@
-"""Leave out the tombstones of documents that never stood.
+"""Leave out the tombstones of documents that were never published.
 
 The result of a record contains a tombstone for each document that an earlier version may have
 become. On the topics about persons, a tombstone tells that a person exists. A holder who never
-agreed must not appear there at all. The stage therefore reads once which documents stand on the
+agreed must not appear there at all. The stage therefore reads once which documents exist on the
 student-card topics, when the first such tombstone comes. See docs/decisions/0075.
 """
 
@@ -35,7 +35,7 @@ CONSENT_TOPICS = (POINTERS, STUDENT_STATUS, CARDS)
 
 
 class StandingKeys:
-    """The keys of the documents that stand on the student-card topics, as hashes.
+    """The keys of the documents that exist on the student-card topics, as hashes.
 
     All partitions of a stage share them. No key belongs to two raw partitions, so each partition
     changes its own keys only.
@@ -60,7 +60,7 @@ class StandingKeys:
                 # Two tables at once could take too much memory.
                 self._keys, self._read_at = PackedHashes(), -1.0
                 try:
-                    with retry_later("reading which documents stand"):
+                    with retry_later("reading which documents exist"):
                         self._keys = await self._read()
                     for changes in self._meanwhile:
                         _change(self._keys, changes)
@@ -98,8 +98,8 @@ class StandingKeys:
 
 
 def _change(keys: PackedHashes, changes: dict[int, bool]) -> None:
-    for key, stands in changes.items():
-        (keys.add if stands else keys.discard)(key)
+    for key, exists in changes.items():
+        (keys.add if exists else keys.discard)(key)
 
 
 class TombstoneFilter:
@@ -112,7 +112,7 @@ class TombstoneFilter:
         """What the present batch writes and deletes."""
 
     def acquire(self) -> None:
-        """Forget what stands, because another worker may have written meanwhile."""
+        """Forget which documents exist, because another worker may have written meanwhile."""
         self._acquired_at = time.monotonic()
         self._changes.clear()
 
@@ -124,7 +124,7 @@ class TombstoneFilter:
     async def apply(
         self, records: Sequence[ConsumerRecord], results: Iterable[ProcessedRecord]
     ) -> None:
-        """Remove the tombstones from the results for which no document stands."""
+        """Remove the tombstones from the results for which no document exists."""
         for record, result in zip(records, results, strict=True):
             has_tombstone = False
             for outgoing in result.outgoing:

@@ -1,6 +1,6 @@
 """The folder with the sockets between a parent and its worker processes.
 
-The folder has a name that nobody can guess, and only its owner can open it. A parent that was
+The folder has a name that cannot be guessed, and only its owner can open it. A parent that was
 killed leaves its folder behind, so the next one removes it.
 """
 

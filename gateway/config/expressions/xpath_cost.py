@@ -47,7 +47,7 @@ class Cost:
     lists_root: bool = False
     """Whether a path reads a list from the root, such as ``/a/b``."""
     reads_siblings: bool = False
-    """Whether each node of the document reads what is beside it."""
+    """Whether each node of the document reads its neighbours."""
     merges: bool = False
     """Whether libxml2 compares the nodes of two large sets with each other."""
 
@@ -192,7 +192,7 @@ class _Parser:
         return whole
 
     def _is_operator(self, word: str) -> bool:
-        """Return whether a word stands between two operands, by the rule of XPath."""
+        """Return whether a word is between two operands, by the rule of XPath."""
         is_named = word in _NAMED_OPERATORS and self._before not in _BEFORE_OPERAND
         self._before, before = word, self._before
         return word in _OPERATORS or (is_named and before not in _BEFORE_OPERAND)
