@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
+from gateway.combining_marks import has_too_many_marks
 from gateway.config.expressions.compiler import EvaluationError
 from gateway.records import UNREADABLE_CONTEXT_KEY, RawRecord
 
@@ -44,6 +45,8 @@ def _encode_part(part: str) -> str:
 def readable_id(text: str) -> str:
     """Return an id as the gateway stores it, or an empty text if it cannot be an id."""
     if not (text.isascii() and text.isprintable()):
+        if has_too_many_marks(text):
+            return ""
         # Composed and decomposed letters look identical.
         text = unicodedata.normalize("NFC", text)
         if _INVISIBLE_CHARACTERS.search(text):

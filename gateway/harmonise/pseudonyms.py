@@ -10,6 +10,8 @@ import hmac
 import unicodedata
 from collections.abc import Callable
 
+from gateway.combining_marks import has_too_many_marks
+
 _BASE64URL_PREFIX = bytes.maketrans(b"+/", b"-_")
 MIN_KEY_BYTES = 32
 """The smallest length of a pseudonym key, in bytes."""
@@ -29,7 +31,9 @@ def pseudonymiser(key: bytes, country: str, kind: str) -> Callable[[str], str]:
 
     def pseudonym(identifier: str) -> str:
         normalised = (
-            identifier if identifier.isascii() else unicodedata.normalize("NFKC", identifier)
+            identifier
+            if identifier.isascii() or has_too_many_marks(identifier)
+            else unicodedata.normalize("NFKC", identifier)
         )
         keyed_hash = copy_started_hash()
         keyed_hash.update(normalised.strip().upper().encode())

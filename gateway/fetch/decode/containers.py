@@ -17,6 +17,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 
+from gateway.combining_marks import has_too_many_marks
 from gateway.errors import RetryLater, StreamHalted
 from gateway.fetch import charset, xml_parser
 from gateway.fetch.http.body import CHUNK, Decompressor, ReplyBody, Spool
@@ -171,7 +172,8 @@ def _extract(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, limit: int, where
 
 def _matches(name: str, pattern: str) -> bool:
     # Some archivers write an accent as a character of its own.
-    name, pattern = unicodedata.normalize("NFC", name), unicodedata.normalize("NFC", pattern)
+    if not has_too_many_marks(name):
+        name, pattern = unicodedata.normalize("NFC", name), unicodedata.normalize("NFC", pattern)
     base = name.rsplit("/", 1)[-1]
     return not base.startswith(".") and (
         fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(base, pattern)

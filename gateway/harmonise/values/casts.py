@@ -230,9 +230,21 @@ def duration_in_months(value: Any) -> int:
     return int(match[1] or 0) * 12 + int(match[2] or 0)
 
 
+_MAX_UNCLOSED = 20
+_SHORT_MARKUP = 2_000
+"""The length up to which tags that never end are harmless."""
+
+
 class _HtmlToText(HTMLParser):
+    """Collects the text of markup.
+
+    The library reads the rest of a text again for each tag that never ends. A text that is not
+    short may therefore have few such tags.
+    """
+
     def __init__(self, *, paragraphs: bool) -> None:
         super().__init__(convert_charrefs=True)
+        self.unclosed = 0
         self.parts: list[str] = []
         self.hidden = 0
         self.mark = "\n" if paragraphs else " "
@@ -252,6 +264,27 @@ class _HtmlToText(HTMLParser):
     def handle_data(self, data: str) -> None:
         if not self.hidden:
             self.parts.append(data)
+
+    def parse_starttag(self, i: int) -> int:
+        return self._counted(super().parse_starttag(i))
+
+    def parse_endtag(self, i: int) -> int:
+        return self._counted(super().parse_endtag(i))
+
+    def parse_pi(self, i: int) -> int:
+        return self._counted(super().parse_pi(i))
+
+    def parse_html_declaration(self, i: int) -> int:
+        return self._counted(super().parse_html_declaration(i))
+
+    def parse_comment(self, i: int, report: bool = True) -> int:
+        return self._counted(super().parse_comment(i, report))
+
+    def _counted(self, end: int) -> int:
+        self.unclosed += end < 0
+        if self.unclosed > _MAX_UNCLOSED and len(self.rawdata) > _SHORT_MARKUP:
+            raise CastError("not_text", f"markup with at most {_MAX_UNCLOSED} tags that never end")
+        return end
 
 
 def html(*, paragraphs: bool = True) -> Convert:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
+from gateway.combining_marks import MAX_MARKS, has_too_many_marks
 from gateway.config.expressions.compiler import text_of
 
 Convert = Callable[[Any], Any]
@@ -60,11 +61,17 @@ def clean_text(text: str) -> str:
     A control or bidirectional character raises :class:`CastError`.
     """
     if text.isprintable():  # so it holds no forbidden character
-        return text if text.isascii() else unicodedata.normalize("NFC", text)
+        return text if text.isascii() else _composed(text)
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     if _FORBIDDEN_CHARACTERS.search(text):
         raise CastError("control_character", "text without control and bidirectional characters")
+    return _composed(text)
+
+
+def _composed(text: str) -> str:
+    if has_too_many_marks(text):
+        raise CastError("not_text", f"text with at most {MAX_MARKS} combining marks in a row")
     return unicodedata.normalize("NFC", text)
 
 
