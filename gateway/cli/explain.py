@@ -55,6 +55,7 @@ def explain(
     from gateway.config.split_streams import split_by_party
     from gateway.harmonise.tables.compiled_tables import Tables
     from gateway.operations.explain import explain_record, generated_code, read_stored_record
+    from gateway.operations.provider import load_providers
 
     if not code and bool(record) == (sample is not None):
         raise UsageError("give either the native id of a record on the raw topic, or --sample FILE")
@@ -68,14 +69,17 @@ def explain(
             end="",
         )
         return
+    providers = None
     if sample:
         raw, position = _explain_sample(loaded, sample, stream, kind)
     else:
         # The records on the topic carry the names of the split streams.
         loaded = split_by_party(loaded)
-        raw, position = asyncio.run(read_stored_record(load_settings(), loaded.connector, record))
+        settings = load_settings()
+        raw, position = asyncio.run(read_stored_record(settings, loaded.connector, record))
+        providers = asyncio.run(load_providers(settings))
     tables = Tables.load(mappings or Settings().mappings)
-    page = explain_record(loaded, raw, tables, position)
+    page = explain_record(loaded, raw, tables, position, providers)
     if as_json:
         print(json.dumps(page.to_dict(), ensure_ascii=False, indent=2, default=str))
     else:

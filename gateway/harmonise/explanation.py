@@ -25,6 +25,7 @@ from gateway.config.expressions.compiler import (
 from gateway.config.rules import PERSONAL_TYPES, MappingRule
 from gateway.config.target_fields import UnknownTarget, find_target, record_type
 from gateway.harmonise.explanation_page import _short, format_page, format_value
+from gateway.harmonise.explanation_quality import explain_quality
 from gateway.harmonise.mapping.achievement import MEANINGS, NOT_ACHIEVED, describe_achievement
 from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.harmonise.tables.rule_codes import RULES
@@ -96,6 +97,7 @@ class Explanation(Struct, frozen=True, kw_only=True):
     tables_digest: str
     fields: tuple[FieldExplanation, ...]
     notes: tuple[ExplanationNote, ...]
+    quality_assurance: dict[str, str] = {}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the page for programs."""
@@ -155,6 +157,7 @@ def explain(
             if field.value or field.rows or any(source.values for source in field.sources)
         ),
         notes=tuple(_notes(outcome)),
+        quality_assurance=explain_quality(outcome),
     )
     return _hide_text(page, raw.native_id) if emits in PERSONAL_TYPES else page
 

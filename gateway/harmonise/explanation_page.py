@@ -63,6 +63,11 @@ def format_page(page: Explanation) -> Iterator[str]:
                 yield from _line("source", f"{source.expression} = {' | '.join(source.values)}")
         for row in field.rows:
             yield from _row_lines(row, abbreviated=field.field.endswith("nqf_uri"))
+    if page.quality_assurance:
+        yield ""
+        yield "Quality assurance"
+    for name, text in page.quality_assurance.items():
+        yield from _line(name, text)
     if page.notes:
         yield ""
         yield "Notes"

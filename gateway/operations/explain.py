@@ -13,12 +13,14 @@ from gateway.errors import Unavailable, UsageError
 from gateway.harmonise.explanation import Explanation
 from gateway.harmonise.explanation import explain as explained
 from gateway.harmonise.harmoniser import Harmoniser
+from gateway.harmonise.quality_assurance import Providers
 from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.kafka.connection import KafkaError
 from gateway.kafka.topic_reader import read_latest
 from gateway.kafka.unreadable_records import DECODING_ERRORS
 from gateway.messages.cloudevents import decode_raw
 from gateway.messages.topics import RAW
+from gateway.operations.provider import load_providers
 from gateway.pipeline.loaded_config import connector_files
 from gateway.records import RawRecord
 from gateway.render.publication import publication
@@ -66,23 +68,30 @@ async def explain_stored_record(settings: Settings, connector: str, native_id: s
     if path is None:
         raise UsageError(f"no connector {connector}")
     raw, position = await read_stored_record(settings, connector, native_id)
+    providers = await load_providers(settings)
 
     def work() -> Explanation:
         loaded, tables = split_by_party(load_connector(path)), Tables.load(settings.mappings)
-        return explain_record(loaded, raw, tables, position)
+        return explain_record(loaded, raw, tables, position, providers)
 
     return await asyncio.to_thread(work)
 
 
 def explain_record(
-    connector: Connector, raw: RawRecord, tables: Tables, position: str = ""
+    connector: Connector,
+    raw: RawRecord,
+    tables: Tables,
+    position: str = "",
+    providers: Providers | None = None,
 ) -> Explanation:
     """Return the explanation of a raw record, rule by rule.
+
+    Without ``providers``, the quality assurance of an award is not assessed.
 
     The outcome is the one that the record would have in a run. It uses the rules as functions,
     which are slower than the generated code and give the same result.
     """
-    harmoniser = Harmoniser(connector, tables, pseudonym_key=MASKING_KEY)
+    harmoniser = Harmoniser(connector, tables, pseudonym_key=MASKING_KEY, providers=providers)
     outcome = harmoniser.harmonise_with_rules(raw)
     page = explained(connector, raw, outcome, tables=tables, position=position)
     published = publication(outcome, raw, connector).outcome
