@@ -28,13 +28,14 @@ def reading_errors(where: str, *but: type[Exception]) -> Iterator[None]:
     An error in one stream then stops this stream, and not the worker. Its text may quote a payload,
     so only its type and its place are logged.
     """
+    passed: tuple[type[Exception], ...] = (GatewayError, *but)
     try:
         yield
     except StreamError as error:
         if not str(error).startswith(where.partition(".")[0]):
             error.args = (f"{where}: {error}",)  # An error of a part that knows no stream.
         raise
-    except (GatewayError, *but):
+    except passed:
         raise
     except ExpressionLimitError as error:
         raise StreamHalted("EXPRESSION_LIMIT", f"{where}: {error}") from None
