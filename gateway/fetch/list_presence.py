@@ -11,6 +11,7 @@ import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import islice
 from typing import Any, Never
 
 from gateway.config.connector import Stream
@@ -38,6 +39,8 @@ _NAME = re.compile(r"[^\W\d][\w.-]*")
 _HOLDERS = ("an object", "an empty", "a document", "a row")
 _MOST_SELECTED = 2_000_000
 """The number of elements that a step of ``records`` may select."""
+_MOST_NAMES = 1_000
+"""The number of names in which a message looks for a similar one."""
 _MOST_ROOT_STEPS = 1_000
 """The number of elements from each of which a step may read the whole document again."""
 _ADVICE = (
@@ -292,7 +295,7 @@ def _similar_name(gap: Gap, reply: Any) -> str:
     """Return a question about a name in the reply that is similar to the missing one."""
     for name in filter(None, gap.place.split(".")):
         reply = reply.get(name) if isinstance(reply, Mapping) else None
-    names = map(str, reply) if isinstance(reply, Mapping) else ()
+    names = map(str, islice(reply, _MOST_NAMES)) if isinstance(reply, Mapping) else ()
     near = difflib.get_close_matches(gap.missing, names, 1, 0.7)
     return f" (did you mean `{near[0]}`?)" if near else ""
 

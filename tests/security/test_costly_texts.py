@@ -11,7 +11,10 @@ from typing import Any
 import pytest
 
 from gateway.combining_marks import MAX_MARKS, has_too_many_marks
+from gateway.config.expressions.json_list_place import Gap
+from gateway.errors import StreamHalted
 from gateway.fetch.decode.containers import _matches
+from gateway.fetch.list_presence import refuse
 from gateway.harmonise.pseudonyms import pseudonymiser
 from gateway.harmonise.values import casts
 from gateway.harmonise.values.text import CastError, read_text
@@ -110,3 +113,12 @@ def test_short_text_with_open_tags_is_kept(markup: str, text: str | None) -> Non
 
 def test_long_text_with_many_tags_is_kept() -> None:
     assert casts.html()("<p>Models <i>rivers</i></p>" * 5_000).count("Models rivers") == 5_000
+
+
+def test_name_that_is_missing_is_compared_with_few_others() -> None:
+    reply = {"itens": 1} | {f"it{number:06x}ms": 1 for number in range(1_000_000)}
+    gap = Gap("", "an object", "items")
+    began = time.process_time()
+    with pytest.raises(StreamHalted, match="did you mean `itens`"):
+        refuse(gap, "items", "r.s", reply)
+    assert time.process_time() - began < 1
