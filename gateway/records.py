@@ -122,6 +122,10 @@ class LearningOpportunity(LearningRecord, frozen=True, kw_only=True):
     starts_on: date | None = None
     ends_on: date | None = None
     location: Annotated[str | None, field_info("Place by name")] = None
+    location_country: Annotated[
+        str | None,
+        field_info("Country of the place, ISO 3166-1 alpha-2; the provider's when left out"),
+    ] = None
 
 
 class CredentialPart(LearningRecord, frozen=True, kw_only=True):

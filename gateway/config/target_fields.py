@@ -52,6 +52,7 @@ The renderers check the further requirements of the European formats.
 
 _CASTS = {
     "country": "country",
+    "location_country": "country",
     "languages": "language",
     "isced_f": "isced_f",
     "homepage": "url",

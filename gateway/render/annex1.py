@@ -19,7 +19,9 @@ def completeness(record: Credential, *, quality_assured: bool) -> dict[str, bool
         "awarding_body": bool(body and body.name),
         "date": bool(record.awarded_on or record.issued_at),
         "learning_outcomes": bool(record.learning_outcomes),
-        "workload": record.credit_points is not None or record.workload_hours is not None,
+        "workload": record.credit_points is not None
+        or record.credit_amount is not None
+        or record.workload_hours is not None,
         "level": record.eqf_level is not None
         or record.nqf_level is not None
         or record.cycle is not None,

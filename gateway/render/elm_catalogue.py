@@ -14,9 +14,10 @@ from orjson import dumps
 
 from gateway.config.code_lists import ISCED_F
 from gateway.config.publishing_needs import rejection
-from gateway.records import LearningOpportunity, LearningRecord, Qualification, Rejected
-from gateway.render import elm_common, vocabularies
-from gateway.render.elm_common import ProfileStyle
+from gateway.records import LangMap, LearningOpportunity, LearningRecord, Qualification, Rejected
+from gateway.render import elm_common, elm_levels, vocabularies
+from gateway.render.elm_common import Fragments, OrganisationFragment, ProfileStyle
+from gateway.render.elm_periods import period, place, validity_text
 from gateway.render.record_ids import node_id_prefix
 
 DEFAULT_VERSION: Final = "3.1"
@@ -56,6 +57,7 @@ _EXTRA: Final = {
     "id": "@id",
     "type": "@type",
     "contentUrl": {"@id": "elm:contentUrl", "@type": "xsd:anyURI"},
+    "QualificationReference": "elm:QualificationReference",
     "modified": {"@id": "dc:modified", "@type": "xsd:dateTime"},
     "defaultLanguage": {"@id": "elm:defaultLanguage", "@type": "@id"},
 }
@@ -64,6 +66,8 @@ VERSIONS: Final = {
     "3.1": _version(["http://data.europa.eu/snb/model/context/edc-ap", _EXTRA], elm_common.LOQ),
     "3.3": _version(_inline_context(), elm_common.LOQ_ORDERED),
 }
+_SPECIFICATION: Final = b"\0specification"
+"""The id of the specification of an opportunity. Its nodes have ids below it."""
 _IS_QUALIFICATION: Final = b'","type":"Qualification",'
 _IS_SPECIFICATION: Final = b'","type":"LearningAchievementSpecification",'
 
@@ -94,34 +98,25 @@ def qualification(
         return rejected
     _, style, context = VERSIONS[version]
     identity = elm_common.json_string_content(root)
-    complete = elm_common.has_levels(record)
+    complete = elm_levels.has_levels(record)
     body = elm_common.organisation(record.awarding_body, "awarding-body", style)
+    awarding, notes = _awarding(record, body, identity, elm_common.ID_PREFIX_MARKER)
     fragments = [
         b'{"@context":',
         context,
         b',"id":"',
         identity,
         _IS_QUALIFICATION if complete else _IS_SPECIFICATION,
-        *elm_common.specification(record, style),
+        *elm_common.specification(record, style, notes),
     ]
     if complete:
-        fragments.append(elm_common.levels(record))
-        if record.partial is not None:
-            fragments.append(b',"isPartialQualification":%b' % dumps(record.partial))
-        if accreditations := elm_common.accreditation(record.accreditation, body, style):
-            fragments += (b',"accreditation":[', accreditations, b"]")
+        fragments += _qualification_members(record, body, style)
     elif not vocabularies.languages(record.languages):
         return rejection("qualification", "languages")
-    fragments.append(_identifier(record.code or record.id))
-    if body.complete:
-        fragments += (
-            b',"awardingOpportunity":{"id":"\0awarding","type":"AwardingOpportunity","learningAchievementSpecification":"',
-            identity,
-            b'","awardingBody":',
-            body.json,
-            b"}",
-        )
-    fragments.append(_validity_end(record))
+    fragments += (_identifier(record.code or record.id), awarding)
+    if record.status:
+        fragments.append(b',"status":%b' % dumps(record.status))
+    fragments.append(_modified_end(record))
     return elm_common.with_node_ids(fragments, node_id_prefix(root))
 
 
@@ -147,27 +142,113 @@ def opportunity(
     page = elm_common.web_resource(record.homepage, style, b"homepage")
     if page is None:
         return rejection("learning_opportunity", "homepage")
-    provider = elm_common.organisation(record.provider or record.awarding_body, "provider", style)
-    if not provider.complete:
+    organiser = record.provider or record.awarding_body
+    provider = elm_common.organisation(organiser, "provider", style)
+    if organiser is None or not provider.complete:
         return rejection("learning_opportunity", "provider")
-    complete = elm_common.has_levels(record)
     fragments = [
         b'{"@context":', context, b',"id":"', elm_common.json_string_content(root),
         b'","type":"LearningOpportunity","title":', dumps(record.title),
         b',"defaultLanguage":', default, b',"providedBy":', provider.json, b',"homepage":', page,
-        b',"learningAchievementSpecification":{"id":"\0specification',
-        _IS_QUALIFICATION if complete else _IS_SPECIFICATION,
-        elm_common.with_node_ids(elm_common.specification(record, style), b"\0specification/"),
+        b',"learningAchievementSpecification":', _specification_of_opportunity(record, style),
+        *_offer(record, tag, organiser.country),
     ]  # fmt: skip
-    if complete:
-        fragments.append(elm_common.levels(record))
-    fragments.append(b"}")
+    fragments += (_identifier(record.id), _modified_end(record))
+    return elm_common.with_node_ids(fragments, node_id_prefix(root))
+
+
+def _specification_of_opportunity(record: LearningOpportunity, style: ProfileStyle) -> bytes:
+    """Return the achievement specification of an opportunity."""
+    complete = elm_levels.has_levels(record)
+    body = elm_common.organisation(record.awarding_body, "awarding-body", style)
+    awarding, notes = _awarding(record, body, _SPECIFICATION, _SPECIFICATION + b"/")
+    members = [
+        *elm_common.specification(record, style, notes),
+        *(_qualification_members(record, body, style) if complete else ()),
+    ]
+    return b'{"id":"%b%b%b%b}' % (
+        _SPECIFICATION,
+        _IS_QUALIFICATION if complete else _IS_SPECIFICATION,
+        elm_common.with_node_ids(members, _SPECIFICATION + b"/"),
+        awarding,
+    )
+
+
+def _offer(record: LearningOpportunity, tag: str, country: str | None) -> Fragments:
+    """Return when, where and towards what a course takes place, if the registry says so."""
+    fragments: Fragments = []
     if record.description:
         fragments += (b',"description":', dumps(record.description))
     if record.duration_months:
         fragments.append(b',"duration":"P%dM"' % record.duration_months)
-    fragments += (_identifier(record.id), _validity_end(record))
-    return elm_common.with_node_ids(fragments, node_id_prefix(root))
+    if dates := period(record.starts_on, record.ends_on, b"dates"):
+        fragments += (b',"temporal":', dates)
+    if record.location and (
+        found := place(
+            record.location, vocabularies.two_letter_tag(tag), record.location_country or country
+        )
+    ):
+        fragments += (b',"location":', found)
+    if record.leads_to:
+        fragments.append(_activity(record.title, record.leads_to))
+    if record.micro:
+        fragments.append(elm_common.SHORT_PROGRAMME)
+    return fragments
+
+
+def _qualification_members(
+    record: LearningRecord, body: OrganisationFragment, style: ProfileStyle
+) -> Fragments:
+    """Return the members that only a ``Qualification`` has, and no other specification."""
+    fragments = [elm_levels.levels(record)]
+    if record.partial is not None:
+        fragments.append(b',"isPartialQualification":%b' % dumps(record.partial))
+    if accreditations := elm_common.accreditation(record.accreditation, body, style):
+        fragments += (b',"accreditation":[', accreditations, b"]")
+    return fragments
+
+
+def all_accreditations_fit(record: LearningRecord) -> bool:
+    """Return whether the entry can contain all accreditations of the record."""
+    if not record.accreditation:
+        return True
+    body = elm_common.organisation(record.awarding_body, "awarding-body", elm_common.LOQ)
+    return (
+        body.complete
+        and elm_levels.has_levels(record)
+        and all(map(elm_common.accreditation_fits, record.accreditation))
+    )
+
+
+def _awarding(
+    record: LearningRecord, body: OrganisationFragment, specification: bytes, prefix: bytes
+) -> tuple[bytes, tuple[str, ...]]:
+    """Return the awarding body with the days on which it awards, and the notes on the entry.
+
+    ``specification`` is the id of the entry, and ``prefix`` that of its nodes. Without an awarding
+    body, a note states the days.
+    """
+    if not body.complete:
+        text = validity_text(record.valid_from, record.valid_until)
+        return b"", (text,) if text else ()
+    days = period(record.valid_from, record.valid_until, b"validity")
+    json_text = (
+        b',"awardingOpportunity":{"id":"\0awarding","type":"AwardingOpportunity",'
+        b'"awardingBody":%b%b' % (body.json, b',"temporal":%b' % days if days else b"")
+    )
+    if prefix != elm_common.ID_PREFIX_MARKER:
+        json_text = json_text.replace(elm_common.ID_PREFIX_MARKER, prefix)
+    return json_text + b',"learningAchievementSpecification":"%b"}' % specification, ()
+
+
+def _activity(title: LangMap, leads_to: str) -> bytes:
+    """Return the activity of an opportunity, which leads to a qualification."""
+    return (
+        b',"learningActivitySpecification":{"id":"\0activity","type":'
+        b'"LearningActivitySpecification","title":%b,"influences":{"id":"\0leads-to","type":'
+        b'"QualificationReference","identifier":{"id":"\0leads-to/identifier","type":'
+        b'"Identifier","notation":%b}}}' % (dumps(title), dumps(leads_to))
+    )
 
 
 def _identifier(notation: str) -> bytes:
@@ -176,7 +257,7 @@ def _identifier(notation: str) -> bytes:
     )
 
 
-def _validity_end(record: LearningRecord) -> bytes:
+def _modified_end(record: LearningRecord) -> bytes:
     """Return the last bytes of an entry, with the time of its last change if it is known."""
     return (
         b',"modified":%b}' % elm_common.datetime_json(record.changed_at)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from datetime import date, datetime
+from datetime import datetime
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
@@ -24,7 +24,8 @@ from orjson import OPT_NAIVE_UTC, OPT_OMIT_MICROSECONDS, OPT_UTC_Z, dumps
 
 from gateway.identifiers import is_web_address
 from gateway.records import Accreditation, LangMap, LearningOutcome, LearningRecord, Organisation
-from gateway.render import vocabularies
+from gateway.render import elm_credits, elm_levels, vocabularies
+from gateway.render.elm_periods import date_as_datetime
 
 Node = dict[str, Any]
 """A parsed document, or a node inside it."""
@@ -34,7 +35,6 @@ Fragments = list[bytes]
 ESCO_ATTRIBUTION = "This service uses the ESCO classification of the European Commission."
 
 ESCO_SKILL: Final = re.compile(r"http://data\.europa\.eu/esco/skill/[A-Za-z0-9.-]+")
-ECTS: Final = vocabularies.snb_concept("education-credit", vocabularies.ECTS)
 SKILL_TYPES: Final = {
     kind: b',"dcType":%b' % vocabularies.snb_concept("skill-type", kind)
     for kind in ("knowledge", "skill")
@@ -47,6 +47,9 @@ SETTINGS: Final = {
     name: b',"learningSetting":%b' % vocabularies.snb_concept("learning-setting", code)
     for name, code in vocabularies.SETTINGS.items()
 }
+SHORT_PROGRAMME: Final = b',"dcType":%b' % vocabularies.snb_concept(
+    "learning-opportunity", vocabularies.SHORT_LEARNING_PROGRAMME
+)
 
 ID_PREFIX_MARKER: Final = b"\0"
 """The byte at the beginning of each node id, until the prefix is known."""
@@ -76,14 +79,6 @@ EDC: Final = ProfileStyle(url=b"contentURL", esco_scheme=True, back_reference=Fa
 
 
 @lru_cache(maxsize=_CACHE_SIZE)
-def decimal_text(value: Decimal | None) -> str | None:
-    """Return a decimal in the form of ELM credit points: plain digits without trailing zeros."""
-    if value is None:
-        return None
-    return format(value.normalize(), "f")
-
-
-@lru_cache(maxsize=_CACHE_SIZE)
 def xml_duration(value: Decimal | None) -> str | None:
     """Return hours as an XML duration; a fraction becomes minutes."""
     if value is None:
@@ -91,11 +86,6 @@ def xml_duration(value: Decimal | None) -> str | None:
     minutes = int((value * 60).to_integral_value())
     whole, rest = divmod(minutes, 60)
     return f"PT{whole}H{rest}M" if rest else f"PT{whole}H"
-
-
-def date_as_datetime(value: date) -> bytes:
-    """Return midnight UTC of a date as JSON, because ELM requires a date with a time."""
-    return dumps(value)[:-1] + b'T00:00:00Z"'
 
 
 def datetime_text(value: datetime) -> str:
@@ -217,21 +207,18 @@ def esco_concept(uri: str, style: ProfileStyle) -> bytes:
     return b'{"id":%b,"type":"Concept"}' % dumps(uri)
 
 
-@lru_cache(maxsize=_CACHE_SIZE)
-def credit_point(points: Decimal) -> bytes:
-    """Return ECTS credit points.
-
-    National credits that are not ECTS appear only in the provenance.
-    """
-    return b'{"id":"\0credit","type":"CreditPoint","framework":%b,"point":"%b"}' % (
-        ECTS,
-        (decimal_text(points) or "").encode(),
-    )
-
-
 def note(text: LangMap, place: bytes) -> bytes:
     """Return a note in several languages."""
     return b'{"id":"\0%b","type":"Note","noteLiteral":%b}' % (place, dumps(text))
+
+
+def accreditation_fits(entry: Accreditation) -> bool:
+    """Return whether ELM can express an accreditation.
+
+    It needs a title, a known kind, and an agency with name and country.
+    """
+    agency = organisation(entry.agency, "agency-1", EDC)
+    return agency.complete and entry.kind in vocabularies.ACCREDITATIONS and bool(entry.title)
 
 
 def accreditation(
@@ -270,21 +257,49 @@ def accreditation(
     return b",".join(nodes)
 
 
-def specification(record: LearningRecord, style: ProfileStyle) -> Fragments:
-    """Return the members that qualifications and specifications share, without levels."""
+def specification(
+    record: LearningRecord, style: ProfileStyle, notes: Sequence[str] = ()
+) -> Fragments:
+    """Return the members that qualifications and specifications share, without levels.
+
+    ``notes`` are additional notes on the entry.
+    """
     json_text = [b'"title":', dumps(record.title)]
     if record.description:
         json_text += (b',"description":', dumps(record.description))
     json_text.append(_fields_and_languages(record.isced_f, record.languages))
     if record.learning_outcomes and (learnt := learning_outcomes(record.learning_outcomes, style)):
         json_text += (b',"learningOutcome":[', learnt, b"]")
-    json_text.append(_workload(record.credit_points, record.workload_hours, record.duration_months))
+    if points := elm_credits.credit_point(record):
+        json_text += (b',"creditPoint":', points)
+    json_text.append(_workload(record.workload_hours, record.duration_months))
     if record.entry_requirement:
         json_text += (b',"entryRequirement":', note(record.entry_requirement, b"entry"))
     if page := web_resource(record.homepage, style, b"homepage"):
         json_text += (b',"homepage":', page)
     json_text.append(_mode_and_setting(record.mode, record.setting))
+    json_text.append(
+        elm_levels.education_levels(
+            record, levels_published=not style.back_reference or elm_levels.has_levels(record)
+        )
+    )
+    if record.micro:
+        json_text.append(SHORT_PROGRAMME)
+    if amount := elm_credits.national_amount(record):
+        notes = (*notes, amount)
+    if notes:
+        json_text.append(additional_notes(notes))
     return json_text
+
+
+def additional_notes(texts: Sequence[str]) -> bytes:
+    """Return the member for notes without a language."""
+    items = [
+        b'{"id":"\0note/%d","type":"Note","noteLiteral":{"%b":%b}}'
+        % (number, elm_credits.NO_LANGUAGE.encode(), dumps(text))
+        for number, text in enumerate(texts, 1)
+    ]
+    return b',"additionalNote":[%b]' % b",".join(items)
 
 
 @lru_cache(maxsize=_CACHE_SIZE)
@@ -301,36 +316,10 @@ def _fields_and_languages(isced_f: tuple[str, ...], languages: tuple[str, ...]) 
 
 
 @lru_cache(maxsize=_CACHE_SIZE)
-def _workload(points: Decimal | None, worked: Decimal | None, months: int | None) -> bytes:
-    json_text = b',"creditPoint":%b' % credit_point(points) if points is not None else b""
+def _workload(worked: Decimal | None, months: int | None) -> bytes:
+    json_text = b""
     if worked is not None:
         json_text += b',"volumeOfLearning":"%b"' % (xml_duration(worked) or "").encode()
     if months:
         json_text += b',"maximumDuration":"P%dM"' % months
     return json_text
-
-
-def levels(record: LearningRecord) -> bytes:
-    """Return the members for the EQF level and the national level of the record."""
-    return _levels(record.eqf_level, record.nqf_uri or None)
-
-
-@lru_cache(maxsize=_CACHE_SIZE)
-def _levels(eqf: int | None, national: str | None) -> bytes:
-    json_text = (
-        b',"eqfLevel":%b' % vocabularies.snb_concept("eqf", str(eqf)) if eqf is not None else b""
-    )
-    return json_text + (
-        b',"nqfLevel":%b'
-        % vocabularies.concept(national, f"{vocabularies.SNB_BASE_URI}/qdr/25831c2")
-        if national
-        else b""
-    )
-
-
-def has_levels(record: LearningRecord) -> bool:
-    """Return whether the record has both an EQF level and a national level.
-
-    Without both, a catalogue entry is not a ``Qualification``.
-    """
-    return record.eqf_level is not None and bool(record.nqf_uri)

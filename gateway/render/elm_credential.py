@@ -6,18 +6,20 @@ includes the W3C Verifiable Credentials data model 1.1.
 
 from __future__ import annotations
 
+from base64 import b64decode
 from datetime import date
-from decimal import Decimal
 from functools import lru_cache
 from typing import Final
+from urllib.parse import quote
 
 import msgspec
 from orjson import dumps
 
 from gateway.config.publishing_needs import rejection
 from gateway.records import Assessment, Credential, CredentialPart, Holder, LearningRecord, Rejected
-from gateway.render import elm_common, vocabularies
-from gateway.render.elm_common import ID_PREFIX_MARKER, Fragments, date_as_datetime
+from gateway.render import elm_common, elm_credits, elm_levels, vocabularies
+from gateway.render.elm_common import ID_PREFIX_MARKER, Fragments
+from gateway.render.elm_periods import date_as_datetime
 from gateway.render.record_ids import iri_segment, node_id_prefix
 
 CONTEXT: Final = [
@@ -49,9 +51,6 @@ _GENERIC: Final = (
         vocabularies.snb_concept("credential", vocabularies.GENERIC_CREDENTIAL),
     )
 )
-_SHORT_PROGRAMME: Final = b',"dcType":%b' % vocabularies.snb_concept(
-    "learning-opportunity", vocabularies.SHORT_LEARNING_PROGRAMME
-)
 _ASSESSMENTS: Final = {
     kind: vocabularies.snb_concept("assessment", code)
     for kind, code in vocabularies.ASSESSMENTS.items()
@@ -66,6 +65,16 @@ _IMAGE: Final = b'"type":"MediaObject","content":"%b","contentEncoding":%b,"cont
     vocabularies.file_type("PNG"),
 )
 _CONTEXT: Final = dumps(CONTEXT)
+_CONVERSION: Final = vocabularies.snb_concept("evidence-type", "c_c4f849d7")
+_BASE64: Final = vocabularies.snb_concept("encoding", "6146cde7dd")
+_BINARY: Final = vocabularies.file_type("BIN")
+_ORIGINAL_TYPES: Final = {
+    b"<": vocabularies.file_type("XML"),
+    b"{": vocabularies.file_type("JSON"),
+    b"[": vocabularies.file_type("JSON"),
+    b"%": vocabularies.file_type("PDF"),
+}
+"""The type of a file by its first byte."""
 
 
 def credential(record: Credential, root: str) -> bytes | Rejected:
@@ -116,9 +125,32 @@ def credential(record: Credential, root: str) -> bytes | Rejected:
     fragments += (
         b',"hasClaim":',
         *_achievement(record, awarder, record.assessment, awarded),
-        b"}}",
+        b"}",
     )
+    if record.signed_original and original_fits(record):
+        fragments.append(_original(record.signed_original))
+    fragments.append(b"}")
     return elm_common.with_node_ids(fragments, prefix)
+
+
+MAX_ORIGINAL: Final = 500_000
+"""Most characters of a signed original, in base64, so that the document fits into a message."""
+
+
+def original_fits(record: Credential) -> bool:
+    """Return whether a document can contain the signed original of the record."""
+    return len(record.signed_original or "") <= MAX_ORIGINAL
+
+
+def _original(content: str) -> bytes:
+    """Return the signed original as embedded evidence of a conversion."""
+    start = b64decode(content[:64]).lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+    return (
+        b',"evidence":{"id":"\0original","type":"Evidence","dcType":%b,"embeddedEvidence":'
+        b'{"id":"\0original/file","type":"MediaObject","content":%b,"contentEncoding":%b,'
+        b'"contentType":%b}}'
+        % (_CONVERSION, dumps(content), _BASE64, _ORIGINAL_TYPES.get(start, _BINARY))
+    )
 
 
 def sealing_required(record: Credential) -> bool:
@@ -145,6 +177,11 @@ def _subject(holder: Holder) -> bytes:
             b',"identifier":{"id":"\0esi","type":"Identifier","notation":%b,'
             b'"schemeName":"European Student Identifier"}' % dumps(holder.esi)
         )
+    if holder.email:
+        json_text += (
+            b',"contactPoint":{"id":"\0contact","type":"ContactPoint","emailAddress":'
+            b'{"id":"mailto:%b","type":"Mailbox"}}' % quote(holder.email, safe="@").encode()
+        )
     return json_text
 
 
@@ -168,8 +205,8 @@ def _achievement(
     ]
     if record.description:
         fragments += (b',"description":', dumps(record.description))
-    if record.credit_points is not None:
-        fragments += (b',"creditReceived":', _received_credit(record.credit_points))
+    if points := elm_credits.credit_point(record):
+        fragments += (b',"creditReceived":', points.replace(ID_PREFIX_MARKER, b"\0received/"))
     specification_only = _assessment_specification(assessment) if assessment else None
     graded = assessment is not None and bool(assessment.grade)
     fragments += (
@@ -197,11 +234,6 @@ def _achievement(
     return fragments
 
 
-@lru_cache(maxsize=4096)
-def _received_credit(points: Decimal) -> bytes:
-    return elm_common.with_node_ids([elm_common.credit_point(points)], b"\0received/")
-
-
 def _part(part: CredentialPart, body: bytes) -> bytes:
     own_body = elm_common.organisation(part.awarding_body, "awarding-body", elm_common.EDC)
     titled_part = (
@@ -214,7 +246,7 @@ def _part(part: CredentialPart, body: bytes) -> bytes:
 
 
 def _specification(record: LearningRecord, specification_only: bytes | None) -> Fragments:
-    levels = elm_common.levels(record)
+    levels = elm_levels.levels(record)
     fragments = [
         b'{"id":"\0specification","type":"Qualification",'
         if levels
@@ -226,8 +258,6 @@ def _specification(record: LearningRecord, specification_only: bytes | None) -> 
     ]
     if record.partial is not None and levels:
         fragments.append(b',"isPartialQualification":%b' % dumps(record.partial))
-    if record.micro:
-        fragments.append(_SHORT_PROGRAMME)
     if accreditations := elm_common.accreditation(
         record.accreditation, elm_common.NO_ORGANISATION, elm_common.EDC
     ):
@@ -250,6 +280,8 @@ def _assessment(
         b',"grade":{"id":"\0grade","type":"Note","noteLiteral":', _language_map(shown), b"}",
         _VERIFICATION.get(assessment.supervision or "", b""),
     ]  # fmt: skip
+    if assessment.assessed_on:
+        fragments.append(b',"dateIssued":%b' % date_as_datetime(assessment.assessed_on))
     if specification_only:
         fragments += (b',"specifiedBy":', specification_only)
     fragments.append(b"}")

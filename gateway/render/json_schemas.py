@@ -24,6 +24,7 @@ from gateway.messages.topics import (
     STUDENT_STATUS_TOPIC,
 )
 from gateway.records import Provenance, Provider
+from gateway.render.elm_classes import CATALOGUE, CREDENTIAL, CREDENTIAL_ROOT
 from gateway.render.elm_common import ESCO_ATTRIBUTION
 from gateway.render.render import SCHEMAS
 from gateway.render.student_card import ACADEMIC_LEVELS, CARD_TYPES
@@ -65,92 +66,6 @@ _SIMPLE: Final[dict[str, Schema]] = {
     "order": {"type": "string", "pattern": "^[1-9][0-9]*$"},
 }
 
-# The texts below list the fields of a class as "name:type", separated by spaces.
-# "name!" marks a required field, "type*" a list, and "A|B" a choice of classes.
-# A type is a key of _SIMPLE or the name of a class.
-_SPECIFICATION: Final = (
-    "title!:text description:text homepage:WebResource identifier:Identifier "
-    "thematicArea:Concept* language:Concept* mode:Concept learningSetting:Concept "
-    "learningOutcome:LearningOutcome* creditPoint:CreditPoint volumeOfLearning:duration "
-    "maximumDuration:duration entryRequirement:Note modified:moment"
-)
-_QUALIFICATION: Final = (
-    f"{_SPECIFICATION} eqfLevel:Concept nqfLevel:Concept isPartialQualification:boolean "
-    "accreditation:Accreditation*"
-)
-
-
-def _with_required(fields: str) -> str:
-    """Return the fields, and mark those as required that every catalogue entry contains."""
-    for name in ("thematicArea", "learningOutcome", "eqfLevel", "nqfLevel"):
-        fields = fields.replace(f"{name}:", f"{name}!:")
-    return fields
-
-
-_AWARDED: Final = " awardingOpportunity:AwardingOpportunity"
-_ASSESSED: Final = (
-    " dcType:Concept provenBy:LearningAssessmentSpecification accreditation:Accreditation*"
-)
-_SHARED: Final = {
-    "Concept": "inScheme:ConceptScheme",
-    "ConceptScheme": "",
-    "Identifier": "notation!:string schemeName:string",
-    "LegalIdentifier": "notation!:string spatial!:Concept",
-    "WebResource": "contentUrl:iri contentURL:iri",
-    "Note": "noteLiteral!:text",
-    "CreditPoint": "framework!:Concept point!:decimal",
-    "LearningOutcome": "title:text dcType:Concept relatedESCOSkill:Concept* order:order",
-    "Address": "countryCode!:Concept",
-    "Location": "address!:Address",
-    "Organisation": (
-        "legalName:text identifier:Identifier* eIDASIdentifier:LegalIdentifier "
-        "location:Location homepage:WebResource"
-    ),
-    "Accreditation": (
-        "dcType!:Concept title!:text accreditingAgent!:Organisation organisation:Organisation "
-        "report:WebResource dateIssued:moment expiryDate:moment"
-    ),
-    "AwardingOpportunity": "learningAchievementSpecification!:iri awardingBody!:Organisation",
-}
-_CATALOGUE: Final = _SHARED | {
-    "Qualification": _with_required(_QUALIFICATION + _AWARDED),
-    "LearningAchievementSpecification": _with_required(_SPECIFICATION + _AWARDED),
-    "LearningOpportunity": (
-        "title!:text description:text identifier!:Identifier defaultLanguage!:Concept "
-        "providedBy!:Organisation homepage!:WebResource "
-        "learningAchievementSpecification!:Qualification|LearningAchievementSpecification "
-        "duration:duration modified:moment"
-    ),
-}
-_CREDENTIAL: Final = _SHARED | {
-    "Qualification": _QUALIFICATION + _ASSESSED,
-    "LearningAchievementSpecification": _SPECIFICATION + _ASSESSED,
-    "Person": (
-        "givenName:text familyName:text fullName:text dateOfBirth:moment identifier:Identifier "
-        "hasClaim!:LearningAchievement"
-    ),
-    "LearningAchievement": (
-        "title!:text description:text awardedBy!:AwardingProcess creditReceived:CreditPoint "
-        "provenBy:LearningAssessment "
-        "specifiedBy!:Qualification|LearningAchievementSpecification "
-        "hasPart:LearningAchievement* additionalNote:Note"
-    ),
-    "AwardingProcess": "awardingBody!:Organisation awardingDate:moment",
-    "LearningAssessment": (
-        "title!:text awardedBy!:AwardingProcess grade!:Note idVerification:Concept "
-        "specifiedBy:LearningAssessmentSpecification"
-    ),
-    "LearningAssessmentSpecification": "title!:text dcType!:Concept",
-    "DisplayParameter": (
-        "title!:text language!:Concept* primaryLanguage!:Concept "
-        "individualDisplay!:IndividualDisplay*"
-    ),
-    "IndividualDisplay": "language!:Concept displayDetail!:DisplayDetail",
-    "DisplayDetail": "page!:one image!:MediaObject",
-    "MediaObject": "content!:string contentEncoding!:Concept contentType!:Concept",
-    "ShaclValidator2017": "",
-}
-
 
 def schemas() -> dict[str, Schema]:
     """Return the schema of each topic by topic name, and the schema of the provenance header."""
@@ -159,14 +74,14 @@ def schemas() -> dict[str, Schema]:
         QUALIFICATIONS_TOPIC: _elm(
             QUALIFICATIONS_TOPIC,
             "A qualification, or an achievement specification when no table states its level",
-            _CATALOGUE,
+            CATALOGUE,
             ("Qualification", "LearningAchievementSpecification"),
             catalogue,
         ),
         OPPORTUNITIES_TOPIC: _elm(
             OPPORTUNITIES_TOPIC,
             "A course or programme somebody offers",
-            _CATALOGUE,
+            CATALOGUE,
             ("LearningOpportunity",),
             catalogue,
         ),
@@ -256,15 +171,10 @@ def _type_schema(kind: str) -> Schema:
 
 
 def _credentials() -> Schema:
-    fields = (
-        "credentialSchema!:ShaclValidator2017 credentialProfiles!:Concept issuer!:Organisation "
-        "issued:moment issuanceDate:moment validFrom!:moment validUntil:moment "
-        "expirationDate:moment displayParameter!:DisplayParameter credentialSubject!:Person"
-    )
     body = _elm(
         CREDENTIALS_TOPIC,
         "A person's award, unsealed",
-        _CREDENTIAL | {"EuropeanDigitalCredential": fields},
+        CREDENTIAL | {"EuropeanDigitalCredential": CREDENTIAL_ROOT},
         (),
         {},
     )

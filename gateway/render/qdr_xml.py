@@ -17,12 +17,14 @@ from gateway.render.elm_common import Node
 
 LOQ: Final = "http://data.europa.eu/snb/model/ap/loq-constraints/"
 SKOS: Final = "http://www.w3.org/2004/02/skos/core#"
+_EU_CREDITS: Final = "http://data.europa.eu/snb/education-credit/"
 XSD_VERSION: Final = "3.1.0"
 _NAMESPACES: Any = {None: LOQ, "skos": SKOS}
 CONTAINERS: Final = (
     "learningOpportunityReferences",
     "learningAchievementSpecificationReferences",
     "learningOutcomeReferences",
+    "learningActivitySpecificationReferences",
     "agentReferences",
     "accreditationReferences",
     "locationReferences",
@@ -91,14 +93,20 @@ class DataSet:
         self._identifiers(element, node)
         _texts(element, "title", node["title"])
         _texts(element, "description", node.get("description"))
+        _concepts(element, "type", node.get("dcType"))
         _web(element, "homepage", node["homepage"])
+        _period(element, node.get("temporal"))
         _text(element, "duration", node.get("duration"))
         _child(element, "providedBy", idref=self._organisation(node["providedBy"]))
+        if place := node.get("location"):
+            _child(element, "location", idref=self._location(place))
         _child(
             element,
             "learningAchievementSpecification",
             idref=self._specification(node["learningAchievementSpecification"]),
         )
+        if activity := node.get("learningActivitySpecification"):
+            _child(element, "learningActivitySpecification", idref=self._activity(activity))
         _concepts(element, "defaultLanguage", node["defaultLanguage"])
         _text(element, "modified", node.get("modified"))
 
@@ -111,14 +119,19 @@ class DataSet:
         self._identifiers(element, node)
         _texts(element, "title", node["title"])
         _texts(element, "description", node.get("description"))
+        credits_ = _as_list(node.get("creditPoint"))
+        _notes(element, node, [credit for credit in credits_ if not _is_european(credit)])
         _web(element, "homepage", node.get("homepage"))
+        _text(element, "status", node.get("status"))
         _text(element, "modified", node.get("modified"))
+        _labelled_concepts(element, "type", node.get("dcType"))
         _concepts(element, "ISCEDFCode", node["thematicArea"])
         _text(element, "volumeOfLearning", node.get("volumeOfLearning"))
-        for credit in _as_list(node.get("creditPoint")):
+        for credit in filter(_is_european, credits_):
             points = _child(element, "creditPoint")
             _concepts(points, "framework", credit["framework"])
             _text(points, "point", credit["point"])
+        _labelled_concepts(element, "educationLevel", node.get("educationLevel"))
         _concepts(element, "language", node["language"])
         _concepts(element, "mode", node.get("mode"))
         _concepts(element, "learningSetting", node.get("learningSetting"))
@@ -130,6 +143,7 @@ class DataSet:
         for awarding in _as_list(node.get("awardingOpportunity")):
             place = _child(element, "awardingOpportunity")
             _child(place, "awardingBody", idref=self._organisation(awarding["awardingBody"]))
+            _period(place, awarding.get("temporal"))
             _child(place, "learningAchievementSpecification", idref=iri)
         if qualification:
             if "isPartialQualification" in node:
@@ -152,6 +166,25 @@ class DataSet:
             _concepts(element, "relatedESCOSkill", node.get("relatedESCOSkill"))
         return str(node["id"])
 
+    def _activity(self, node: Node) -> str:
+        name = "learningActivitySpecification"
+        element = self._new_element(f"{name}References", name, node)
+        if element is not None:
+            _texts(element, "title", node["title"])
+            _child(element, "influences", idref=self._reference(node["influences"]))
+        return str(node["id"])
+
+    def _reference(self, node: Node) -> str:
+        """Add a reference to a qualification that another document describes."""
+        element = self._new_element(
+            "learningAchievementSpecificationReferences", "qualificationReference", node
+        )
+        if element is not None:
+            etree.SubElement(_child(element, "identifier"), f"{{{SKOS}}}notation").text = node[
+                "identifier"
+            ]["notation"]
+        return str(node["id"])
+
     def _organisation(self, node: Node) -> str:
         element = self._new_element("agentReferences", "organisation", node)
         if element is not None:
@@ -163,6 +196,7 @@ class DataSet:
     def _location(self, node: Node) -> str:
         element = self._new_element("locationReferences", "location", node)
         if element is not None:
+            _texts(element, "geographicName", node.get("geographicName"))
             _concepts(_child(element, "address"), "countryCode", node["address"]["countryCode"])
         return str(node["id"])
 
@@ -238,6 +272,38 @@ def _texts(parent: Any, name: str, values: dict[str, str] | None) -> None:
 def _concepts(parent: Any, name: str, nodes: Any) -> None:
     for node in _as_list(nodes):
         _child(parent, name, uri=node["id"])
+
+
+def _labelled_concepts(parent: Any, name: str, nodes: Any) -> None:
+    """Add concepts of any scheme with their names."""
+    for node in _as_list(nodes):
+        element = _child(parent, name, uri=node["id"])
+        for tag, text in node.get("prefLabel", {}).items():
+            etree.SubElement(element, f"{{{SKOS}}}prefLabel", language=tag).text = text
+
+
+def _period(parent: Any, node: Node | None) -> None:
+    if node:
+        element = _child(parent, "temporal")
+        _text(element, "startDate", node.get("startDate"))
+        _text(element, "endDate", node.get("endDate"))
+
+
+def _is_european(credit: Node) -> bool:
+    """Return whether the XSD allows the framework of a credit point."""
+    return str(credit["framework"]["id"]).startswith(_EU_CREDITS)
+
+
+def _notes(parent: Any, node: Node, national_credits: list[Node]) -> None:
+    """Add the notes of an entry, and its credits in a framework that the XSD does not allow."""
+    for note in _as_list(node.get("additionalNote")):
+        _texts(_child(parent, "additionalNote"), "noteLiteral", note["noteLiteral"])
+    for credit in national_credits:
+        texts = {
+            tag: f"{credit['point']} {unit}"
+            for tag, unit in credit["framework"]["prefLabel"].items()
+        }
+        _texts(_child(parent, "additionalNote"), "noteLiteral", texts)
 
 
 def _web(parent: Any, name: str, node: Node | None) -> None:

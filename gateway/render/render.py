@@ -38,7 +38,14 @@ from gateway.records import (
     Rejected,
     StudentStatus,
 )
-from gateway.render import annex1, elm_catalogue, elm_common, elm_credential, student_card
+from gateway.render import (
+    annex1,
+    elm_catalogue,
+    elm_common,
+    elm_credential,
+    elm_levels,
+    student_card,
+)
 from gateway.render.record_ids import iri, person_iri, pseudonym_key
 
 SCHEMAS = "https://schemas.qualification-gateway.eu"
@@ -67,6 +74,17 @@ ESI_INVALID = Issue(
     code="esi_invalid",
     field="holder.esi",
     message="no European Student Identifier: left out",
+)
+ACCREDITATION_INCOMPLETE = Issue(
+    code="accreditation_incomplete",
+    field="accreditation",
+    message="left out: ELM needs a title, a kind, and an agency with name and country; "
+    "for a catalogue entry also its levels and its awarding body",
+)
+ORIGINAL_TOO_LARGE = Issue(
+    code="signed_original_too_large",
+    field="signed_original",
+    message="left out: the document would not fit into a message",
 )
 ASSURED_OUTCOMES = frozenset(
     {"PROGRAMME_ACCREDITED", "INSTITUTION_ACCREDITED", "QA_VOLUNTARY_ONLY"}
@@ -169,12 +187,14 @@ def _catalogue(
     version: str,
 ) -> tuple[RenderedItems, Provenance]:
     issues = _esco_issues(record)
+    if not elm_catalogue.all_accreditations_fit(record):
+        issues.append(ACCREDITATION_INCOMPLETE)
     if isinstance(record, LearningOpportunity):
         identity = keys[OPPORTUNITIES_TOPIC]
         return [
             (OPPORTUNITIES_TOPIC, identity, elm_catalogue.opportunity(record, identity, version))
         ], _add_issues(provenance, issues)
-    if not elm_common.has_levels(record):
+    if not elm_levels.has_levels(record):
         issues.append(LEVEL_MISSING)
     identity = keys[QUALIFICATIONS_TOPIC]
     return [
@@ -197,6 +217,10 @@ def _credential(
     if pointer_value is None and record.holder.esi:
         record, esi_issues = _without_invalid_identifier(record, record.holder.esi)
         issues += esi_issues
+    if not all(map(elm_common.accreditation_fits, record.accreditation)):
+        issues.append(ACCREDITATION_INCOMPLETE)
+    if not elm_credential.original_fits(record):
+        issues.append(ORIGINAL_TOO_LARGE)
     if elm_credential.sealing_required(record):
         issues.append(SEALING_REQUIRED)
     elements: dict[str, bool] = {}

@@ -7,6 +7,7 @@ not load the vocabularies.
 from __future__ import annotations
 
 import json
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +22,7 @@ _DATA: Final[dict[str, Any]] = json.loads(
 )
 COUNTRIES: Final[dict[str, str]] = _DATA["country"]
 """ISO 3166-1 alpha-2 to the EU authority code."""
+_TWO_LETTERS: Final = re.compile("[a-z]{2}")
 SNB_BASE_URI: Final = "http://data.europa.eu/snb"
 AUTHORITY_BASE_URI: Final = "http://publications.europa.eu/resource/authority"
 
@@ -72,6 +74,15 @@ def concept(uri: str, scheme: str) -> bytes:
     )
 
 
+@lru_cache(maxsize=4096)
+def labelled_concept(uri: str, scheme: str, label: str) -> bytes:
+    """Return a concept of a scheme outside the EU vocabularies, with its name."""
+    return (
+        b'{"id":%b,"type":"Concept","prefLabel":{"en":%b},'
+        b'"inScheme":{"id":%b,"type":"ConceptScheme"}}'
+    ) % (dumps(uri), dumps(label), dumps(scheme))
+
+
 @lru_cache(maxsize=1024)
 def country(code: str | None) -> bytes | None:
     """Return the concept of an ISO 3166-1 alpha-2 country, or ``None`` if it is unknown."""
@@ -93,6 +104,13 @@ def language(tag: str | None) -> bytes | None:
     return concept(
         f"{AUTHORITY_BASE_URI}/language/{code.upper()}", f"{AUTHORITY_BASE_URI}/language"
     )
+
+
+@lru_cache(maxsize=1024)
+def two_letter_tag(tag: str) -> str:
+    """Return the first part of a language tag if it has two letters, or else ``en``."""
+    short = tag.split("-", 1)[0].lower()
+    return short if _TWO_LETTERS.fullmatch(short) else "en"
 
 
 @lru_cache(maxsize=1024)

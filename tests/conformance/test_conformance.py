@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64decode
 from pathlib import Path
 
 import pytest
 
+from gateway.render import vocabularies
 from gateway.render.qdr_xml import dataset
 from tests.support.official_oracles import ELM, Oracles
 from tests.support.sample_documents import document
@@ -17,11 +19,14 @@ pytestmark = pytest.mark.reference
 CATALOGUE = (
     "qualification",
     "qualification-small",
+    "qualification-vocational",
+    "qualification-converted",
     "specification",
     "opportunity",
     "opportunity-unlevelled",
+    "opportunity-vocational",
 )
-CREDENTIALS = ("diploma", "certificate", "transcript", "micro")
+CREDENTIALS = ("diploma", "diploma-vocational", "certificate", "transcript", "micro")
 UNSEALED = ("unsealed", "plain")
 ALLOWED_UNSEALED = {"MinCount:eidasLegalIdentifier", "MinCount:issued", "Node:issuer"}
 
@@ -45,6 +50,14 @@ def test_credentials_conform(oracles: Oracles, name: str):
     assert oracles.vocabulary(found) == []
 
 
+def test_a_signed_original_is_the_evidence_of_a_conversion(oracles: Oracles):
+    found = document("diploma-vocational")
+    assert oracles.shacl(found, "converted") == []
+    assert oracles.shacl(document("diploma"), "converted") != []
+    content = found["evidence"]["embeddedEvidence"]["content"]
+    assert b64decode(content) == b"<elmo/>"
+
+
 @pytest.mark.parametrize("name", UNSEALED)
 def test_unsealed_credential_lacks_only_sealing_fields(oracles: Oracles, name: str):
     found = document(name)
@@ -57,8 +70,20 @@ def test_unsealed_credential_lacks_only_sealing_fields(oracles: Oracles, name: s
 def test_xml_data_set_is_valid(oracles: Oracles):
     xml, left = dataset(map(document, CATALOGUE))
     assert oracles.xsd(xml) == []
-    assert xml.count(b"<qualification ") == 2
-    assert xml.count(b"<learningOpportunity ") == 2
+    assert xml.count(b"<qualification ") == 4
+    assert xml.count(b"<learningOpportunity ") == 3
+    for text in (
+        b"180 osp",
+        b"120 CATS",
+        b">inactive<",
+        b"until 2020-07-31",
+        b">2030-07-31T",
+        b">Example Town<",
+    ):
+        assert text in xml, text
+    assert xml.count(b"<qualificationReference ") == 1
+    assert xml.count(vocabularies.ECTS.encode()) == 5
+    assert xml.count(b"education-credit/60b314e826") == 1
     assert [one.reason for one in left] == ["the XML profile demands language"]
 
 
@@ -120,6 +145,7 @@ def test_rdf_conversion_keeps_every_term(oracles: Oracles):
             "validFrom",
             "validUntil",
             "issued",
+            "evidence",
         }, name
 
 

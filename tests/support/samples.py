@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
+from gateway.harmonise.tables.credit_frameworks import ECVET, credit_framework
 from gateway.records import (
     Accepted,
     Accreditation,
@@ -125,6 +127,36 @@ def part(number: int) -> CredentialPart:
 
 RECORDS: dict[str, Record] = {
     "qualification": Qualification(id="EX-0001", code="EX1", status="active", **LEARNING),
+    "qualification-vocational": Qualification(
+        id="EX-0004",
+        status="inactive",
+        **(
+            LEARNING
+            | {
+                "awarding_body": None,
+                "cycle": "short",
+                "credit_points": None,
+                "credit_amount": Decimal(180),
+                "credit_unit": "osp",
+                "credit_sector": "VET",
+                "credit_framework": credit_framework("FI", "osp"),
+                "valid_from": date(2015, 8, 1),
+                "valid_until": date(2020, 7, 31),
+                "micro": True,
+            }
+        ),
+    ),
+    "qualification-converted": Qualification(
+        id="EX-0005",
+        **(
+            LEARNING
+            | {
+                "credit_amount": Decimal(120),
+                "credit_unit": "CATS",
+                "valid_until": date(2030, 7, 31),
+            }
+        ),
+    ),
     "qualification-small": Qualification(
         id="EX-0003",
         title={"en": "Small"},
@@ -142,12 +174,43 @@ RECORDS: dict[str, Record] = {
         starts_on=date(2026, 9, 1),
         ends_on=date(2027, 6, 1),
         location="Example Town",
-        **LEARNING,
+        leads_to="EX-0001",
+        **(LEARNING | {"micro": True, "valid_from": date(2026, 1, 1), "cycle": "first"}),
     ),
     "opportunity-unlevelled": LearningOpportunity(
         id="LO-2", provider=BODY, **(LEARNING | {"eqf_level": None, "nqf_uri": None})
     ),
+    "opportunity-vocational": LearningOpportunity(
+        id="LO-3",
+        provider=BODY,
+        **(
+            LEARNING
+            | {
+                "nqf_uri": None,
+                "credit_points": None,
+                "credit_framework": ECVET,
+                "credit_unit": "ECVET",
+            }
+        ),
+    ),
     "diploma": Credential(id="D-1", kind="diploma", issued_at=CHANGED, issuer=BODY, **AWARD),
+    "diploma-vocational": Credential(
+        id="D-2",
+        kind="diploma",
+        issued_at=CHANGED,
+        signed_original=b64encode(b"<elmo/>").decode(),
+        **(
+            AWARD
+            | {
+                "nqf_uri": None,
+                "cycle": "first",
+                "credit_points": None,
+                "credit_amount": Decimal(180),
+                "credit_unit": "osp",
+                "credit_framework": credit_framework("FI", "osp"),
+            }
+        ),
+    ),
     "certificate": Credential(
         id="C-1", kind="certificate", issued_at=CHANGED, valid_until=date(2030, 1, 1), **AWARD
     ),

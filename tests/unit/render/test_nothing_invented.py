@@ -22,11 +22,20 @@ from gateway.records import (
     Holder,
     LearningOpportunity,
     LearningOutcome,
+    LearningRecord,
     Organisation,
     Qualification,
     Rejected,
 )
-from gateway.render import elm_catalogue, elm_common, elm_credential, vocabularies
+from gateway.render import (
+    elm_catalogue,
+    elm_common,
+    elm_credential,
+    elm_credits,
+    elm_levels,
+    elm_periods,
+    vocabularies,
+)
 from gateway.render.json_schemas import schemas
 from gateway.render.render import render
 from tests.support import samples
@@ -35,8 +44,12 @@ VALIDATORS = {name: Draft202012Validator(schema) for name, schema in schemas().i
 DRAWN = (
     "qualification",
     "specification",
+    "qualification-vocational",
+    "qualification-converted",
     "opportunity",
+    "opportunity-vocational",
     "diploma",
+    "diploma-vocational",
     "micro",
     "transcript",
     "status",
@@ -54,6 +67,8 @@ FIXED = {
     *json.dumps(elm_credential.SCHEMA).split('"'),
     elm_credential.PLACEHOLDER_IMAGE,
     *elm_credential.ASSESSMENT_TITLE.values(),
+    elm_levels.CYCLES,
+    *elm_levels.CYCLE_NAMES.values(),
     "VerifiableCredential",
     "EuropeanDigitalCredential",
     "European Student Identifier",
@@ -87,10 +102,10 @@ def said(value: Any) -> set[str]:
     if isinstance(value, datetime):
         return {elm_common.datetime_text(value)}
     if isinstance(value, date):
-        return {value.isoformat(), elm_common.date_as_datetime(value)[1:-1].decode()}
+        return {value.isoformat(), elm_periods.date_as_datetime(value)[1:-1].decode()}
     if isinstance(value, Decimal):
         return {
-            elm_common.decimal_text(value) or "",
+            elm_credits.decimal_text(value) or "",
             elm_common.xml_duration(value) or "",
             str(float(value)),
         }
@@ -106,6 +121,17 @@ def composed(record: Any) -> set[str]:
     for one in (record, *getattr(record, "parts", ())):
         if assessment := getattr(one, "assessment", None):
             found.add(f"{assessment.grade} ({assessment.grading_scale})")
+        if isinstance(one, LearningRecord):
+            found |= {
+                f"{one.nqf_framework} {one.nqf_level}",
+                f"{elm_levels.CYCLES}/{one.cycle}",
+                elm_credits.unit_label(one.credit_unit, one.credit_sector),
+                elm_credits.national_amount(one) or "",
+                (one.credit_framework or "").rpartition("/")[0],
+                elm_periods.validity_text(one.valid_from, one.valid_until) or "",
+            }
+    if holder.email:
+        found.add(f"mailto:{holder.email}")
     return found
 
 
@@ -226,7 +252,7 @@ def test_level_is_never_invented():
             )
             assert not isinstance(found, Rejected)
             text = (found.documents[0].value or b"").decode()
-            assert ("snb/eqf/4" in text) == (field == "nqf_uri" and kind is Credential)
+            assert ("snb/eqf/4" in text) == (field == "nqf_uri")
 
 
 def test_missing_outcome_or_field_of_education_is_rejected():
