@@ -30,7 +30,7 @@ register does not state them, and the gateway concludes nothing from it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Final, NamedTuple
@@ -78,7 +78,8 @@ OUTCOME_MEANINGS: Final = {
 OUTCOMES: Final = tuple(OUTCOME_MEANINGS)
 PROVIDER_COUNTRY_DIFFERS: Final = "provider_country_differs"
 """The code of the issue about an identifier that belongs to a provider of another country."""
-_MAX_CACHED_MATCHES: Final = 10_000
+_MAX_CACHED: Final = 10_000
+_MAX_CACHED_FACTS: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,12 +137,55 @@ class AssessedRecord(NamedTuple):
 _NO_MATCH: Final = ProviderMatch()
 
 
+class _KnownBody:
+    """A body with all that the providers say about it. It remembers its assessments."""
+
+    __slots__ = ("_facts", "_has_programmes", "_levels", "_reports", "completed", "match")
+
+    def __init__(self, match: ProviderMatch, completed: Organisation) -> None:
+        self.match = match
+        self.completed = completed
+        self._reports = [report for provider in match.providers for report in provider.reports]
+        self._has_programmes = any(report.programmes for report in self._reports)
+        self._levels = _levels(match.providers)
+        self._facts: dict[object, dict[str, str]] = {}
+
+    def facts(self, on: date, level: int | None, programme: Iterable[str]) -> dict[str, str]:
+        """Return the facts of an assessment for the provenance. Do not change them."""
+        names = tuple(programme) if self._has_programmes else ()
+        key = (on, level, names)
+        facts = self._facts.get(key)
+        if facts is None:
+            if len(self._facts) >= _MAX_CACHED_FACTS:
+                self._facts.clear()
+            facts = self._facts[key] = self.assess(on, level, names).to_provenance()
+        return facts
+
+    def assess(self, on: date, level: int | None, programme: Iterable[str]) -> QualityAssurance:
+        """Return the quality assurance of an award on its day."""
+        providers, joined_by, _ = self.match
+        if not providers:
+            return QualityAssurance(UNKNOWN_PROVIDER)
+        charter = _held_charter(providers, on)
+        if any(provider.closed_on and provider.closed_on < on for provider in providers):
+            return QualityAssurance(CLOSED_BEFORE_AWARD, None, joined_by, charter)
+        if not self._reports:
+            return QualityAssurance(NO_REPORT_KNOWN, None, joined_by, charter)
+        outcome, report = _decide_outcome(
+            [report for report in self._reports if report_applies(report, on)],
+            self._levels,
+            level,
+            {name.casefold() for name in programme},
+        )
+        return QualityAssurance(outcome, report, joined_by, charter)
+
+
 class Providers:
     """An immutable view of all providers. Build it once from all records and share it."""
 
     def __init__(self, providers: Iterable[Provider] = ()) -> None:
         self._by_identifier: dict[tuple[str, str], list[Provider]] = {}
-        self._matches: dict[object, ProviderMatch] = {}
+        self._cache: dict[object, _KnownBody] = {}
         for provider in sorted(providers, key=lambda provider: provider.id):
             for key in _identifier_keys(provider.organisation.identifiers):
                 self._by_identifier.setdefault(key, []).append(provider)
@@ -161,15 +205,18 @@ class Providers:
         provider of another country is never the body. A body without a country takes the country
         of the first provider. International bodies match providers of every country.
         """
-        if body is None or not body.identifiers:
-            return _NO_MATCH
-        cache_key = (body.country, *body.identifiers.items())
-        match = self._matches.get(cache_key)
-        if match is None:
-            if len(self._matches) >= _MAX_CACHED_MATCHES:
-                self._matches.clear()
-            match = self._matches[cache_key] = self._find(body)
-        return match
+        return self._known(body).match if body is not None else _NO_MATCH
+
+    def _known(self, body: Organisation) -> _KnownBody:
+        """Return what is known about a body, from the cache if it was asked before."""
+        cache_key = (body.country, body.homepage, *body.name.items(), *body.identifiers.items())
+        known = self._cache.get(cache_key)
+        if known is None:
+            if len(self._cache) >= _MAX_CACHED:
+                self._cache.clear()
+            match = self._find(body) if body.identifiers else _NO_MATCH
+            known = self._cache[cache_key] = _KnownBody(match, _completed(body, match.providers))
+        return known
 
     def _find(self, body: Organisation) -> ProviderMatch:
         providers: dict[int, Provider] = {}
@@ -204,25 +251,10 @@ class Providers:
     def with_known_identifiers(self, body: Organisation) -> Organisation:
         """Return the body, completed with the identifiers and properties of other registers.
 
-        A value that the body already has stays as it is.
+        A value that the body already has stays as it is. The name is that of a register of
+        reviews, if one has it, because a list of charters names the legal entity.
         """
-        providers = self.find(body).providers
-        more: dict[str, str] = {}
-        for provider in providers:
-            for scheme, value in provider.organisation.identifiers.items():
-                more.setdefault(scheme, value)
-        if not more:
-            return body
-        named = next(
-            (provider.organisation for provider in providers if provider.organisation.name),
-            Organisation(),
-        )
-        return Organisation(
-            name=body.name or named.name,
-            country=body.country or named.country,
-            identifiers=more | body.identifiers,
-            homepage=body.homepage or named.homepage,
-        )
+        return self._known(body).completed
 
     def assess_award(
         self,
@@ -236,22 +268,9 @@ class Providers:
 
         ``programme`` holds the names of the programme, for example in several languages.
         """
-        providers, joined_by, _ = self.find(body)
-        if not providers:
+        if body is None:
             return QualityAssurance(UNKNOWN_PROVIDER)
-        charter = _held_charter(providers, awarded_on)
-        if any(provider.closed_on and provider.closed_on < awarded_on for provider in providers):
-            return QualityAssurance(CLOSED_BEFORE_AWARD, None, joined_by, charter)
-        known = [report for provider in providers for report in provider.reports]
-        if not known:
-            return QualityAssurance(NO_REPORT_KNOWN, None, joined_by, charter)
-        outcome, report = _decide_outcome(
-            [report for report in known if report_applies(report, awarded_on)],
-            _levels(providers),
-            eqf_level,
-            {name.casefold() for name in programme},
-        )
-        return QualityAssurance(outcome, report, joined_by, charter)
+        return self._known(body).assess(awarded_on, eqf_level, programme)
 
     def assess_record(self, record: Record) -> AssessedRecord:
         """Return the record with its institution completed, and its assessment.
@@ -268,18 +287,36 @@ class Providers:
                 else {}
             )
             return AssessedRecord(record, facts)
+        known = self._known(body)
         facts = {}
         if isinstance(record, Credential) and record.awarded_on:
-            facts = self.assess_award(
-                body,
-                awarded_on=record.awarded_on,
-                eqf_level=record.eqf_level,
-                programme=record.title.values(),
-            ).to_provenance()
-        completed = self.with_known_identifiers(body)
-        if completed is not body:
-            record = replace(record, **{field: completed})
-        return AssessedRecord(record, facts, _foreign_issues(field, body, self.find(body).foreign))
+            facts = known.facts(record.awarded_on, record.eqf_level, record.title.values())
+        if known.completed is not body:
+            record = replace(record, **{field: known.completed})
+        foreign = known.match.foreign
+        return AssessedRecord(
+            record, facts, _foreign_issues(field, body, foreign) if foreign else ()
+        )
+
+
+def _completed(body: Organisation, providers: Sequence[Provider]) -> Organisation:
+    more: dict[str, str] = {}
+    for provider in providers:
+        for scheme, value in provider.organisation.identifiers.items():
+            more.setdefault(scheme, value)
+    if not more:
+        return body
+    by_name = sorted(providers, key=lambda provider: provider.eche)
+    named = next(
+        (provider.organisation for provider in by_name if provider.organisation.name),
+        Organisation(),
+    )
+    return Organisation(
+        name=body.name or named.name,
+        country=body.country or named.country,
+        identifiers=more | body.identifiers,
+        homepage=body.homepage or named.homepage,
+    )
 
 
 def _foreign_issues(

@@ -214,6 +214,20 @@ def test_body_outside_the_list_of_charters_has_no_known_charter():
     assert found.charter is None
 
 
+@pytest.mark.parametrize("first", ["1", "3"])
+def test_name_is_that_of_the_register_of_reviews(first: str):
+    identifiers = {"erasmus": "N  OSLO01"}
+    legal = Provider(
+        id="2", organisation=Organisation(name={"und": "OSLO"}, identifiers=identifiers), eche=True
+    )
+    reviewed = Provider(
+        id=first, organisation=Organisation(name={"nb": "Oslo"}, identifiers=identifiers)
+    )
+    body = Organisation(identifiers=identifiers)
+    assert Providers([legal, reviewed]).with_known_identifiers(body).name == {"nb": "Oslo"}
+    assert Providers([legal]).with_known_identifiers(body).name == {"und": "OSLO"}
+
+
 def test_closed_body_without_reports_is_closed():
     closed = Provider(
         id="3", organisation=Organisation(identifiers={"pic": "9"}), closed_on=date(2010, 1, 1)
