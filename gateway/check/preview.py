@@ -8,10 +8,12 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+from gateway.check.published_fields import masked_document, unpublished_fields
 from gateway.check.push_preview import sample_media_type
 from gateway.check.run_tests import to_plain_values
 from gateway.check.scripted_registry import without_credentials
 from gateway.config.connector import Connector
+from gateway.config.publishing_needs import needed_targets, record_word, sentence, unmet_needs
 from gateway.config.target_fields import UnknownTarget, find_target
 from gateway.errors import StorageError
 from gateway.fetch import TimeWindow, read_pages
@@ -20,7 +22,7 @@ from gateway.fetch.http.request_reply import RegistryReply, RegistryRequest, Rep
 from gateway.fetch.offline_client import OfflineClient, Request, Response, make_response
 from gateway.fetch.registry_client import RegistryClient
 from gateway.harmonise.harmoniser import Harmoniser
-from gateway.records import Accepted, Outcome, RawRecord, Rejected
+from gateway.records import Accepted, Document, Outcome, RawRecord, Rejected
 from gateway.render.publication import publication
 
 
@@ -33,6 +35,9 @@ class PreviewedRecord:
     topics: tuple[str, ...] = ()
     mapped: Any = None
     """The record that the rules gave, even if the run rejects its documents."""
+    documents: tuple[Document, ...] = ()
+    unpublished: frozenset[str] = frozenset()
+    """The filled fields that no document shows, as dotted names without indices."""
 
 
 @dataclass(slots=True)
@@ -133,8 +138,16 @@ def preview_record(connector: Connector, raw: RawRecord, harmonise: Harmoniser) 
     """Return what a run would do with a raw record."""
     outcome = harmonise(raw)
     published = publication(outcome, raw, connector)
-    mapped = outcome.record if isinstance(outcome, Accepted) else None
-    return PreviewedRecord(raw, published.outcome, published.topics, mapped)
+    if not isinstance(outcome, Accepted):
+        return PreviewedRecord(raw, published.outcome)
+    return PreviewedRecord(
+        raw,
+        published.outcome,
+        published.topics,
+        outcome.record,
+        published.documents,
+        unpublished_fields(outcome, raw, connector) if published.documents else frozenset(),
+    )
 
 
 def format_record(item: PreviewedRecord) -> Iterator[str]:
@@ -147,8 +160,7 @@ def format_record(item: PreviewedRecord) -> Iterator[str]:
     if isinstance(outcome, Accepted):
         on = f", published on {', '.join(item.topics)}" if item.topics else ", not published"
         yield f"{raw.native_id}{kind}: accepted{on}"
-        for path, value in flatten(to_plain_values(outcome.record)):
-            yield f"    {path} = {mask_value(type(outcome.record), path, value)}"
+        yield from _format_targets(item, outcome.record)
         for lookup in outcome.provenance.lookups:
             yield f"    {lookup.field} from table {lookup.table}: row {lookup.row}, {lookup.source}"
         for issue in outcome.provenance.issues:
@@ -156,9 +168,39 @@ def format_record(item: PreviewedRecord) -> Iterator[str]:
     elif isinstance(outcome, Rejected):
         place = outcome.field or outcome.stage
         yield f"{raw.native_id}{kind}: rejected: {outcome.reason} at {place}; {outcome.detail}"
+        if item.mapped is not None:
+            yield from _format_targets(item, item.mapped)
     else:
         detail = f"; {outcome.detail}" if outcome.detail else ""
         yield f"{raw.native_id}{kind}: withheld: {outcome.reason}{detail}"
+
+
+def _format_targets(item: PreviewedRecord, record: Any) -> Iterator[str]:
+    """Yield each filled target with its mark, and then each required one without a value."""
+    emits = record_word(record)
+    required = needed_targets(emits, record)
+    for path, value in flatten(to_plain_values(record)):
+        name = ".".join(part for part in path.split(".") if not part.isdigit())
+        if _is_within(name, required):
+            mark = "   (required)"
+        else:
+            mark = "   (not published)" if _is_within(name, item.unpublished) else ""
+        yield f"    {path} = {mask_value(type(record), path, value)}{mark}"
+    for need in unmet_needs(emits, record):
+        yield f"    {need.field}: required, not filled: {sentence(emits, need)}"
+
+
+def format_documents(item: PreviewedRecord) -> Iterator[str]:
+    """Yield the lines of each document that a run would publish, with personal values masked."""
+    for document in item.documents:
+        if document.value is not None:
+            yield f"    document on {document.topic}:"
+            for line in masked_document(document, item.mapped).splitlines():
+                yield f"    {line}"
+
+
+def _is_within(path: str, targets: frozenset[str]) -> bool:
+    return any(path == target or path.startswith(f"{target}.") for target in targets)
 
 
 def flatten(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -191,6 +191,13 @@ def preview(
             "--why", help="Show the rule, the source value and the table row of each field."
         ),
     ] = False,
+    document: Annotated[
+        bool,
+        typer.Option(
+            "--document",
+            help="Show also each document as it would be published, with personal values masked.",
+        ),
+    ] = False,
     save_test: Annotated[
         bool,
         typer.Option(
@@ -221,6 +228,8 @@ def preview(
             print(explain(connector, item.raw, item.outcome, tables=load_tables()).to_text())
         else:
             print("\n".join(map(one_line, previewing.format_record(item))))
+        if document:
+            print("\n".join(map(one_line, previewing.format_documents(item))))
     if items:
         print(f"{len(items)} {'record' if len(items) == 1 else 'records'}")
     name = _stream_of(connector, stream)

@@ -37,16 +37,23 @@ class Publication:
 
 
 def publication(
-    outcome: Outcome, raw: RawRecord, connector: Connector, loq_version: str = DEFAULT_VERSION
+    outcome: Outcome,
+    raw: RawRecord,
+    connector: Connector,
+    loq_version: str = DEFAULT_VERSION,
+    at: datetime | None = None,
 ) -> Publication:
-    """Return what a run would do with a record whose rules gave ``outcome``."""
+    """Return what a run would do with a record whose rules gave ``outcome``.
+
+    ``at`` is the time of the run, or now.
+    """
     if not isinstance(outcome, Accepted):
         return Publication(outcome)
     rendered = render(
         outcome,
         TopicKeys(raw, connector.streams[raw.stream].iri, KEY),
         country=connector.country,
-        at=datetime.now(UTC),
+        at=at or datetime.now(UTC),
         loq_version=loq_version,
     )
     if isinstance(rendered, Rejected):
