@@ -1,8 +1,7 @@
 """Encode and decode the commands on ``gateway.commands.v1``, whose key is the connector.
 
 Every command is idempotent and has an id, so a repeated command has no further effect.
-Decoding never raises. A message that cannot be decoded becomes a finding, and the worker
-publishes a notification about it.
+Decoding never raises. A message that cannot be decoded becomes a finding, which the worker logs.
 """
 
 from __future__ import annotations

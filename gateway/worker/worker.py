@@ -328,7 +328,12 @@ class Worker:
         async def handle_command_message(value: bytes) -> None:
             command = commands.decode(value)
             if isinstance(command, Finding):
-                log.warning("bad command", reason=command.message)
+                log.warning(
+                    "bad command",
+                    topic=COMMANDS.name,
+                    reason=command.message,
+                    remark="no gateway wrote it, and it has no effect",
+                )
                 return
             log_context = {
                 "command": type(command).__name__.lower(),

@@ -125,7 +125,8 @@ def _load_client_certificate(
         raise StreamHalted(
             "TLS_MATERIAL",
             f"{connector}: the TLS certificate of the gateway expired on "
-            f"{client_certificate.not_valid_after_utc:%Y-%m-%d}; renew it",
+            f"{client_certificate.not_valid_after_utc:%Y-%m-%d}; renew it, and write it to the "
+            "secret that the connector names under tls",
         )
     _check_key_matches(connector, client_certificate, key or b"", password)
     with _temporary_pem_file(certificate + b"\n" + (key or b"")) as path:

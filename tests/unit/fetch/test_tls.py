@@ -104,6 +104,13 @@ def test_wrong_client_certificate_gives_a_hint(tmp_path, own):
     assert "tls" in str(caught.value).lower()
 
 
+def test_expired_client_certificate_says_where_to_write_a_new_one():
+    expired = make("expired", AUTHORITY, days=-2)
+    with pytest.raises(StreamHalted, match=r"expired on 20..-..-..; renew it.*under tls") as caught:
+        tls.client_context("test", certificate=expired.pem, key=expired.key_pem)
+    assert caught.value.reason == "TLS_MATERIAL"
+
+
 @pytest.mark.parametrize(
     "own",
     [
