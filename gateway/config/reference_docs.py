@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from gateway.config.connector import Connector
+from gateway.config.omissions import CONDITIONS, OMITTED
 from gateway.config.publishing_needs import NEEDS
 from gateway.config.rules import SIMPLE_CASTS
 from gateway.config.target_fields import find_target, record_type
@@ -239,6 +240,7 @@ def _targets(emits: str) -> str:
     owner = record_type(emits)
     lines = [f"### emits: {emits}\n", f"{(owner.__doc__ or '').splitlines()[0]}\n", *_needs(emits)]
     lines += ["| target | value | | meaning |", "|---|---|---|---|", *_target_rows(owner, "")]
+    lines += _omissions(emits)
     return "\n".join(lines) + "\n"
 
 
@@ -256,6 +258,18 @@ def _needs(emits: str) -> Iterator[str]:
         )
         yield f"- {need.text}: {ways}" + (" (otherwise withheld)" if need.withheld else "")
     yield "\nThe gateway rejects a record without one of these values as `missing`.\n"
+
+
+def _omissions(emits: str) -> Iterator[str]:
+    """Yield the targets that documents do not contain, or only under a condition."""
+    derived = {"iri", "parts.iri"}
+    omitted = {path: why for path, why in OMITTED[emits].items() if path not in derived}
+    if omitted:
+        yield "\nNo document contains these targets:\n"
+        yield from (f"- `{path}`: {reason}." for path, reason in omitted.items())
+    if conditions := CONDITIONS.get(emits):
+        yield "\nDocuments contain these targets under a condition:\n"
+        yield from (f"- `{path}`: {condition}." for path, condition in conditions.items())
 
 
 def _source(path: str) -> str:

@@ -193,12 +193,38 @@ RECORDS: dict[str, Record] = {
             }
         ),
     ),
+    "opportunity-national": LearningOpportunity(
+        id="LO-4",
+        provider=BODY,
+        **(
+            LEARNING
+            | {
+                "credit_points": None,
+                "credit_framework": credit_framework("FI", "osp"),
+                "credit_unit": "osp",
+                "credit_sector": "VET",
+            }
+        ),
+    ),
     "diploma": Credential(id="D-1", kind="diploma", issued_at=CHANGED, issuer=BODY, **AWARD),
     "diploma-vocational": Credential(
         id="D-2",
         kind="diploma",
         issued_at=CHANGED,
         signed_original=b64encode(b"<elmo/>").decode(),
+        parts=(
+            CredentialPart(
+                id="block-1",
+                title={"en": "Block 1"},
+                nqf_framework="NFQ",
+                nqf_level="5",
+                eqf_level=4,
+                partial=True,
+                credit_amount=Decimal(30),
+                credit_unit="osp",
+                credit_framework=credit_framework("FI", "osp"),
+            ),
+        ),
         **(
             AWARD
             | {
