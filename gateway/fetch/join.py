@@ -17,7 +17,7 @@ from gateway.fetch.detail_requests import attach_records
 from gateway.fetch.list_presence import json_place, require_list
 from gateway.fetch.loops import LoopIteration
 from gateway.fetch.record_selector import RecordSelector, SelectedNode, stripped_text
-from gateway.fetch.record_texts import UNSENT, is_storable
+from gateway.fetch.record_texts import RECORD_ERRORS, UNSENT, is_storable
 from gateway.fetch.refused_records import REFUSALS, RefusedRecords, skip_reason
 from gateway.fetch.request_runner import RequestResult, RequestRunner
 from gateway.fetch.second_list import ListedNodes, SecondList, read_all_pages
@@ -47,17 +47,15 @@ class RecordJoiner:
     ) -> list[SelectedNode]:
         """Return the items with the records of every joined list inside them.
 
-        An item whose own request was refused is left out, and noted in ``refused``. Raise
-        ``JOIN_AMBIGUOUS`` when several records share a key but the rule expects one.
+        An item whose own request was refused is left out, and noted in ``refused``. An item with
+        several records where the rule expects one is marked as unreadable.
         """
         for number, rule in enumerate(self.rules):
             if rule.is_per_record:
                 items = await self._join_per_record(rule, items, iteration)
             else:
                 index = await self._index_of_list(number, rule, answered, iteration)
-                items = [
-                    self._attach(rule, item, index.get(self._key(rule, item), [])) for item in items
-                ]
+                items = [self._attach_from(rule, item, index) for item in items]
         return items
 
     def _second_list(self, rule: Join) -> SecondList:
@@ -126,6 +124,8 @@ class RecordJoiner:
 
         async def join_item(item: SelectedNode) -> SelectedNode:
             key = self._key(rule, item)
+            if key is None:
+                return replace(item, unreadable="join.to")
             if not key:
                 return self._attach(rule, item, [])
             if not is_storable(key):
@@ -169,17 +169,28 @@ class RecordJoiner:
 
     def _attach(self, rule: Join, item: SelectedNode, matches: list[Any]) -> SelectedNode:
         if not rule.many and len(matches) > 1:
-            raise RetryLater(
-                "JOIN_AMBIGUOUS",
-                f"{self.runner.log_prefix}: several records of join {rule.into!r} share a key, and "
-                "`many: false` expects one; leave `many` out, or correct `key`",
+            log.warning(
+                "several joined records share a key",
+                stream=f"{self.runner.log_prefix}: join {rule.into!r}",
+                advice="`many: false` expects one; leave `many` out, or correct `key`",
             )
+            return replace(item, unreadable="join.many")
         return replace(
             item, body=None, node=attach_records(item.node, rule.into, matches, many=rule.many)
         )
 
-    def _key(self, rule: Join, item: SelectedNode) -> str:
-        return self._first_text(item.kind, rule.to, item.node)
+    def _attach_from(self, rule: Join, item: SelectedNode, index: Index) -> SelectedNode:
+        key = self._key(rule, item)
+        if key is None:
+            return replace(item, unreadable="join.to")
+        return self._attach(rule, item, index.get(key, []))
+
+    def _key(self, rule: Join, item: SelectedNode) -> str | None:
+        """Return the key of an item, or ``None`` if its expression cannot use the values."""
+        try:
+            return self._first_text(item.kind, rule.to, item.node)
+        except RECORD_ERRORS:
+            return None
 
     def _matches(self, rule: Join, lists: Iterable[ListedNodes], key: str) -> list[Any]:
         """Return the records of one record's own list; without a key, all of them belong to it."""

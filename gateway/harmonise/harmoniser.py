@@ -224,8 +224,8 @@ class Harmoniser:
         if UNREADABLE_CONTEXT_KEY in raw.context:
             detail = (
                 f"expected values that can be stored, but {raw.context[UNREADABLE_CONTEXT_KEY]} "
-                "has a character that has no form in UTF-8, cannot be part of a request, or has "
-                "another type than its expression needs"
+                "has a character that has no form in UTF-8, cannot be part of a request, has "
+                "another type than its expression needs, or finds several joined records for one"
             )
             return self._rejected("decode", "", "unreadable", detail)
         return None

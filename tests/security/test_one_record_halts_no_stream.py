@@ -195,6 +195,35 @@ def test_a_type_that_an_expression_cannot_use_rejects_its_record(value: Any, mor
     assert {"1", "2", "3"} <= state.published
 
 
+@pytest.mark.parametrize("per_record", [False, True])
+@pytest.mark.parametrize("to", ["k", "join('-', k)"])
+def test_a_join_that_fails_for_one_record_rejects_it(to: str, *, per_record: bool) -> None:
+    path = "/j?id={id}" if per_record else "/j"
+    more = (
+        f'join: [{{into: more, to: "{to}", key: key, many: false, '
+        f'request: {{get: "{path}"}}, records: items}}]'
+    )
+    items = [
+        {**GOOD[0], "k": "one" if to == "k" else ["one"]},
+        {**TIME, "k": "two"},
+        {**GOOD[1], "k": "three" if to == "k" else ["three"]},
+    ]
+    joined = [
+        {"key": key, "x": number} for number, key in enumerate(("one", "two", "two", "three"))
+    ]
+
+    def route(asked: str, _: dict[str, str]) -> Any:
+        return {"items": joined if asked == "/j" else items}
+
+    state = MemoryStreamState()
+    result = poll_route(route, stream(more=more), state)
+    assert isinstance(result, PollResult), result
+    assert state.published == {"1", "2", "3"}
+    rejected = outcome_of(state.raws["2"], more)
+    assert isinstance(rejected, Rejected)
+    assert rejected.reason == "unreadable"
+
+
 @pytest.mark.parametrize("value", ["1e999", "NaN", "9" * 5000])
 def test_ids_that_no_expression_can_make_are_told_apart(value: str) -> None:
     state = MemoryStreamState()
