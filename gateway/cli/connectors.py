@@ -225,7 +225,10 @@ def preview(
         if raw:
             print("\n".join(saving.raw_lines(connector, item.raw, load_tables())))
         if why and item.raw.body is not None:
-            print(explain(connector, item.raw, item.outcome, tables=load_tables()).to_text())
+            page = explain(
+                connector, item.raw, item.outcome, tables=load_tables(), topics=item.topics
+            )
+            print(page.to_text())
         else:
             print("\n".join(map(one_line, previewing.format_record(item))))
         if document:

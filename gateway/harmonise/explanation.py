@@ -118,10 +118,12 @@ def explain(
     tables: Tables | None = None,
     emits: str = "",
     position: str = "",
+    topics: tuple[str, ...] | None = None,
 ) -> Explanation:
     """Explain the outcome of ``raw``.
 
     ``position`` is the position of the raw record, for example ``gateway.raw.v1-2@1041``.
+    ``topics`` are those on which the record is published, or ``None`` if they are not known.
     """
     stream = connector.streams[raw.stream]
     emits, rules = _rules(stream, raw.kind, emits)
@@ -147,7 +149,7 @@ def explain(
         record=raw.native_id,
         connector=raw.connector,
         stream=raw.stream,
-        outcome=_outcome(outcome, emits),
+        outcome=_outcome(outcome, emits, topics),
         position=position or "a sample, not on a topic",
         config_digest=connector.digest,
         tables_digest=tables.digest if tables else "",
@@ -191,9 +193,10 @@ def _rules(stream: Stream, kind: str, emits: str) -> tuple[str, Mapping[str, Map
     return emits or own.emits or stream.emits, {**stream.map, **own.map}
 
 
-def _outcome(outcome: Outcome, emits: str) -> str:
+def _outcome(outcome: Outcome, emits: str, topics: tuple[str, ...] | None) -> str:
     if isinstance(outcome, Accepted):
-        return f"accepted as {emits.replace('_', ' ')}"
+        on = f"published on {', '.join(topics)}" if topics else "not published"
+        return f"accepted as {emits.replace('_', ' ')}" + (f", {on}" if topics is not None else "")
     if isinstance(outcome, Rejected):
         return f"rejected ({outcome.reason} at {outcome.field or 'the whole record'})"
     return f"not published ({outcome.reason})"

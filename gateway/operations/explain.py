@@ -93,12 +93,12 @@ def explain_record(
     """
     harmoniser = Harmoniser(connector, tables, pseudonym_key=MASKING_KEY, providers=providers)
     outcome = harmoniser.harmonise_with_rules(raw)
-    page = explained(connector, raw, outcome, tables=tables, position=position)
-    published = publication(outcome, raw, connector).outcome
-    if type(published) is type(outcome):
+    made = publication(outcome, raw, connector)
+    page = explained(connector, raw, outcome, tables=tables, position=position, topics=made.topics)
+    if type(made.outcome) is type(outcome):
         return page
     # The rules accept the record, but it cannot become a document. The page shows both.
-    rejected = explained(connector, raw, published, tables=tables, position=position)
+    rejected = explained(connector, raw, made.outcome, tables=tables, position=position)
     return replace(page, outcome=rejected.outcome, notes=(*rejected.notes, *page.notes))
 
 

@@ -117,3 +117,7 @@ def test_preview_names_the_topics_of_a_record(tmp_path: Path) -> None:
     sample.write_text(json.dumps({"items": [{**record, "day": "2024-01-31"}]}))
     output = run("preview", connector, "--sample", sample)
     assert "7: accepted, published on europass.credentials.v1" in output
+    body = tmp_path / "record.json"
+    body.write_text(json.dumps({**record, "day": "2024-01-31"}))
+    page = run("explain", connector, "--sample", body)
+    assert "accepted as credential, published on europass.credentials.v1" in page
