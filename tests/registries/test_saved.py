@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from gateway.harmonise.tables.compiled_tables import Tables
-from tests.support.saved_endings import ending, table
+from tests.support.saved_endings import ending, table, totals
 from tests.support.saved_providers import saved_providers
 from tests.support.saved_replies import (
     CASES,
@@ -66,6 +66,13 @@ def update(key: str, found: dict[str, object]) -> None:
 
 def test_the_page_holds_the_sums_of_the_golden_file():
     assert PUBLISHED.read_text() == table(json.loads(GOLDEN.read_text())), UPDATE
+
+
+def test_credentials_name_an_institution_that_a_register_has():
+    sums = totals(json.loads(GOLDEN.read_text()).values())
+    assert sums["facts"]["institution found"] >= 120
+    assert not sums["facts"]["institution named by its number"]
+    assert not sums["quality"]["NO_VALID_QA"], "no report was read, so none can be said to lack"
 
 
 def test_every_saved_payload_is_used():
