@@ -43,7 +43,8 @@ from gateway.operations.stream_requests import PAUSE, RENORMALISE
 from gateway.pipeline import key_check
 from gateway.pipeline.harmonise_stage import CONSUMER_GROUP
 from gateway.pipeline.key_check import KeyFingerprints
-from gateway.pipeline.stream_state import ID_KEY_NOTE, RawEntry, StreamState, erasure_entry
+from gateway.pipeline.raw_entry import RawEntry, erasure_entry
+from gateway.pipeline.stream_state import ID_KEY_NOTE, StreamState
 from gateway.pipeline.suppression_list import read_suppression_list
 from gateway.pseudonym_keys import PseudonymKeys, load_keys
 from gateway.records import RawRecord

@@ -36,8 +36,9 @@ from gateway.operations.erasure_request import ErasureRequest
 from gateway.pipeline.catch_up import wait_until_harmonised
 from gateway.pipeline.id_claims import rejection_key
 from gateway.pipeline.loaded_config import LoadedConfig
+from gateway.pipeline.raw_entry import RawEntry, erasure_entry
 from gateway.pipeline.record_processor import RecordProcessor, build_record_processor
-from gateway.pipeline.stream_state import RawEntry, StreamState, erasure_entry
+from gateway.pipeline.stream_state import StreamState
 from gateway.pseudonym_keys import SUPPRESSION_AUDIENCE, load_keys
 from gateway.records import RawRecord
 from gateway.settings import Settings

@@ -23,8 +23,9 @@ from gateway.messages.topics import RAW, REJECTIONS
 from gateway.observability import metrics
 from gateway.pipeline.catch_up import wait_until_harmonised
 from gateway.pipeline.processed_record import ProcessedRecord
+from gateway.pipeline.raw_entry import VALUE_BYTES, RawEntry, repeated_entry
 from gateway.pipeline.record_processor import RecordProcessor
-from gateway.pipeline.stream_state import VALUE_BYTES, RawEntry, StreamState, repeated_entry
+from gateway.pipeline.stream_state import StreamState
 from gateway.render.render import EVENT_TYPES
 from gateway.settings import Settings
 

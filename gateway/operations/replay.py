@@ -25,7 +25,8 @@ from gateway.messages.topics import DIGESTS, RAW, REJECTIONS
 from gateway.observability import metrics
 from gateway.pipeline.catch_up import wait_until_harmonised
 from gateway.pipeline.page_writer import split_into_transactions
-from gateway.pipeline.stream_state import RawEntry, StreamState, decode_state, repeated_entry
+from gateway.pipeline.raw_entry import RawEntry, repeated_entry
+from gateway.pipeline.stream_state import StreamState, decode_state
 from gateway.records import RawRecord
 from gateway.settings import Settings
 

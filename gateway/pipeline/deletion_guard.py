@@ -34,7 +34,8 @@ from gateway.records import MISSING_ID_PREFIX
 
 if TYPE_CHECKING:
     from gateway.config.connector import Stream
-    from gateway.pipeline.stream_state import RawEntry, StreamState
+    from gateway.pipeline.raw_entry import RawEntry
+    from gateway.pipeline.stream_state import StreamState
 
 REASON = "DELETIONS_WITHHELD"
 MAX_NOTED_IDS = 100_000

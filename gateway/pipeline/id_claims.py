@@ -21,7 +21,8 @@ from gateway.messages.topics import DIGESTS, RAW
 from gateway.records import MISSING_ID_PREFIX, RawRecord, Rejected
 
 if TYPE_CHECKING:
-    from gateway.pipeline.stream_state import RawEntry, StreamState
+    from gateway.pipeline.raw_entry import RawEntry
+    from gateway.pipeline.stream_state import StreamState
 
 log = structlog.get_logger()
 

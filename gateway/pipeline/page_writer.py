@@ -10,8 +10,9 @@ from msgspec.structs import replace
 
 from gateway.observability import metrics
 from gateway.pipeline.digest_table import DigestTable
+from gateway.pipeline.raw_entry import RawEntry
 from gateway.pipeline.scan_contents import ScanContents, conflict_entry, is_conflict
-from gateway.pipeline.stream_state import RawEntry, StreamState
+from gateway.pipeline.stream_state import StreamState
 from gateway.pipeline.version_order import VersionOrder
 from gateway.records import RawRecord
 

@@ -34,6 +34,7 @@ from gateway.pipeline.deletion_note import set_withheld_metric
 from gateway.pipeline.digest_table import DigestTable
 from gateway.pipeline.loop_positions import changed_notes, load_positions
 from gateway.pipeline.page_writer import PageWrite, PollResult, select_changes, write_page
+from gateway.pipeline.raw_entry import RawEntry
 from gateway.pipeline.rejection_guard import RejectionGuard
 from gateway.pipeline.scan_contents import ScanContents
 from gateway.pipeline.scan_deletions import (
@@ -41,7 +42,7 @@ from gateway.pipeline.scan_deletions import (
     count_unproven_scan,
     deletions_after_scan,
 )
-from gateway.pipeline.stream_state import RawEntry, StreamState, decode_state
+from gateway.pipeline.stream_state import StreamState, decode_state
 from gateway.pipeline.version_order import VersionOrder
 from gateway.records import MISSING_ID_PREFIX
 

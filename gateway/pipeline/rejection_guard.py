@@ -28,7 +28,8 @@ from gateway.pipeline.stream_state import decode_state
 from gateway.records import RawRecord, Rejected, Withheld
 
 if TYPE_CHECKING:
-    from gateway.pipeline.stream_state import RawEntry, StreamState
+    from gateway.pipeline.raw_entry import RawEntry
+    from gateway.pipeline.stream_state import StreamState
 
 NOTE_NAME = "rejecting"
 REASON = "all_rejected"

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from gateway.messages.cloudevents import content_digest
 from gateway.pipeline.digest_table import DigestTable
-from gateway.pipeline.stream_state import RawEntry
+from gateway.pipeline.raw_entry import RawEntry
 from gateway.records import CONFLICT_CONTEXT_KEY, RawRecord
 
 CONFLICT_MARK = b"\xfftwo"

@@ -18,7 +18,8 @@ from gateway.messages.cloudevents import DELETED_DIGEST
 from gateway.observability import metrics
 from gateway.pipeline.deletion_guard import DeletionGuard, is_live
 from gateway.pipeline.deletion_note import DeletionNote, encode_note
-from gateway.pipeline.stream_state import NO_LOOP, RawEntry, StreamState
+from gateway.pipeline.raw_entry import NO_LOOP, RawEntry
+from gateway.pipeline.stream_state import StreamState
 from gateway.records import RawRecord
 
 log = structlog.get_logger()

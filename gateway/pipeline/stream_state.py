@@ -37,28 +37,14 @@ from gateway.pipeline.id_claims import (
 from gateway.pipeline.key_check import id_key_fingerprint
 from gateway.pipeline.older_contents import OlderContents
 from gateway.pipeline.raw_entry import (
-    NO_LOOP,
     VALUE_BYTES,
     RawEntry,
     erasure_entry,
-    milliseconds,
-    repeated_entry,
 )
 from gateway.pipeline.suppression_list import Subjects, SuppressionList, read_suppression_list
 from gateway.pseudonym_keys import SUPPRESSION_AUDIENCE, derive_key, load_keys
 from gateway.settings import Settings
 
-__all__ = [
-    "ID_KEY_NOTE",
-    "NO_LOOP",
-    "VALUE_BYTES",
-    "RawEntry",
-    "StreamState",
-    "decode_state",
-    "erasure_entry",
-    "milliseconds",
-    "repeated_entry",
-]
 log = structlog.get_logger()
 T = TypeVar("T", bound=Struct)
 

@@ -14,7 +14,7 @@ from gateway.fetch.change_times import FUTURE_TOLERANCE, utc_now
 from gateway.fetch.registry_client import RegistryClient
 from gateway.messages.cloudevents import content_digest
 from gateway.pipeline.older_contents import OlderContents
-from gateway.pipeline.stream_state import RawEntry, milliseconds
+from gateway.pipeline.raw_entry import RawEntry, milliseconds
 from gateway.records import RawRecord
 
 

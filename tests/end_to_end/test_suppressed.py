@@ -16,7 +16,8 @@ from gateway.local.broker import Broker
 from gateway.messages.suppression import encode_suppression, suppression_id
 from gateway.messages.topics import DIGESTS, RAW
 from gateway.observability import metrics
-from gateway.pipeline.stream_state import RawEntry, StreamState
+from gateway.pipeline.raw_entry import RawEntry
+from gateway.pipeline.stream_state import StreamState
 from gateway.pseudonym_keys import SUPPRESSION_AUDIENCE, load_keys
 from gateway.records import RawRecord
 from gateway.settings import Settings

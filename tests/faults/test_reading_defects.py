@@ -24,7 +24,7 @@ from gateway.fetch.paging.loop_detector import LoopDetector
 from gateway.messages.cloudevents import content_digest
 from gateway.pipeline import poll
 from gateway.pipeline.page_writer import PollResult
-from gateway.pipeline.stream_state import RawEntry
+from gateway.pipeline.raw_entry import RawEntry
 from gateway.pipeline.version_order import VersionOrder
 from tests.support.memory_stream import MemoryStreamState, item, poll_route, stream
 

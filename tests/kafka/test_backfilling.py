@@ -34,7 +34,8 @@ from gateway.operations.backfill import (
     unsupported_reason,
 )
 from gateway.pipeline.poll import PollContext
-from gateway.pipeline.stream_state import RawEntry, StreamState
+from gateway.pipeline.raw_entry import RawEntry
+from gateway.pipeline.stream_state import StreamState
 from gateway.records import RawRecord
 from tests.support.topic_records import read_all
 

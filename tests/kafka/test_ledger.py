@@ -17,7 +17,8 @@ from gateway.kafka import topic_admin
 from gateway.messages.cloudevents import decode_raw
 from gateway.messages.topics import DIGESTS, RAW, REJECTIONS
 from gateway.observability import metrics
-from gateway.pipeline.stream_state import RawEntry, StreamState
+from gateway.pipeline.raw_entry import RawEntry
+from gateway.pipeline.stream_state import StreamState
 from gateway.records import RawRecord
 from gateway.settings import Settings
 from tests.support.poll_process import PAGE, page

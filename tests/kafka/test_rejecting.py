@@ -27,6 +27,7 @@ from gateway.observability import metrics
 from gateway.operations.stream_requests import StreamRequests
 from gateway.pipeline.page_writer import PollResult
 from gateway.pipeline.poll import PollContext, poll_once
+from gateway.pipeline.raw_entry import RawEntry
 from gateway.pipeline.record_processor import RecordProcessor
 from gateway.pipeline.rejection_guard import (
     REASON,
@@ -35,7 +36,7 @@ from gateway.pipeline.rejection_guard import (
     preview_page,
     read_streak,
 )
-from gateway.pipeline.stream_state import RawEntry, StreamState
+from gateway.pipeline.stream_state import StreamState
 from gateway.records import RawRecord, Rejected, Withheld
 from gateway.settings import Settings
 from tests.support.topic_records import read_all

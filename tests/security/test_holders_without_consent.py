@@ -20,8 +20,8 @@ from gateway.messages.cloudevents import encode_raw_headers
 from gateway.messages.topics import PERSONAL_DOCUMENT_TOPICS
 from gateway.pipeline.harmonise_stage import HarmoniseStage
 from gateway.pipeline.loaded_config import load_config
+from gateway.pipeline.raw_entry import erasure_entry
 from gateway.pipeline.record_processor import build_record_processor
-from gateway.pipeline.stream_state import erasure_entry
 from gateway.records import RawRecord
 from gateway.settings import Settings
 from tests.end_to_end.test_audiences import OLD, PERSONS, raws

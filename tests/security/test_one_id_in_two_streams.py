@@ -17,7 +17,8 @@ from gateway.messages.topics import RAW, REJECTIONS
 from gateway.pipeline.deletion_guard import is_live
 from gateway.pipeline.id_claims import AGAIN_DIGEST, REASON, ConnectorIds, is_of_another_stream
 from gateway.pipeline.page_writer import select_changes
-from gateway.pipeline.stream_state import RawEntry, StreamState, erasure_entry
+from gateway.pipeline.raw_entry import RawEntry, erasure_entry
+from gateway.pipeline.stream_state import StreamState
 from gateway.records import RawRecord
 from gateway.settings import Settings
 from tests.support.topic_records import read_all

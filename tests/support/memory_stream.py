@@ -16,7 +16,7 @@ from gateway.pipeline.digest_table import DigestTable
 from gateway.pipeline.older_contents import OlderContents
 from gateway.pipeline.page_writer import PollResult
 from gateway.pipeline.poll import PollContext, poll_once
-from gateway.pipeline.stream_state import VALUE_BYTES
+from gateway.pipeline.raw_entry import VALUE_BYTES
 from gateway.records import RawRecord
 from tests.support.hostile_registry import connector_at
 from tests.support.raw_http_server import ReceivedRequest, Server, reply

@@ -9,7 +9,8 @@ import asyncio
 import hashlib
 import sys
 
-from gateway.pipeline.stream_state import RawEntry, StreamState
+from gateway.pipeline.raw_entry import RawEntry
+from gateway.pipeline.stream_state import StreamState
 from gateway.records import RawRecord
 from gateway.settings import Settings
 

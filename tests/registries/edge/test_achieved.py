@@ -27,9 +27,9 @@ from gateway.harmonise.values.payload import xml_element
 from gateway.messages.cloudevents import encode_raw_headers
 from gateway.operations.explain import explain_record
 from gateway.pipeline.processed_record import ProcessedRecord
+from gateway.pipeline.raw_entry import RawEntry
 from gateway.pipeline.record_processor import RecordProcessor
 from gateway.pipeline.rejection_guard import preview_page
-from gateway.pipeline.stream_state import RawEntry
 from gateway.records import Accepted, Outcome, RawRecord, Rejected, Withheld
 from tests.support.one_stream import (
     KEY,

@@ -19,7 +19,7 @@ from gateway.config.yaml.document import parse_yaml
 from gateway.fetch.record_selector import ExpressionCache, RecordSelector, SelectedNode
 from gateway.harmonise.harmoniser import Harmoniser
 from gateway.pipeline.page_writer import select_changes
-from gateway.pipeline.stream_state import RawEntry
+from gateway.pipeline.raw_entry import RawEntry
 from gateway.pipeline.version_order import VersionOrder
 from gateway.records import RawRecord, Rejected
 from tests.support.one_stream import KEY, TABLES, connector, connector_text, raw_record

@@ -10,7 +10,7 @@ import pytest
 from gateway.messages.cloudevents import content_digest
 from gateway.pipeline.older_contents import OlderContents
 from gateway.pipeline.page_writer import select_changes
-from gateway.pipeline.stream_state import RawEntry, repeated_entry
+from gateway.pipeline.raw_entry import RawEntry, repeated_entry
 from gateway.pipeline.version_order import VersionOrder
 from gateway.records import RawRecord
 from tests.support.memory_stream import NOW, MemoryStreamState, item, poll_route, stream

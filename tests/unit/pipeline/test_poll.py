@@ -15,7 +15,7 @@ from gateway.fetch.http.request_reply import clock_ahead_of
 from gateway.messages.cloudevents import DELETED_DIGEST, content_digest
 from gateway.pipeline.page_writer import select_changes, split_into_transactions
 from gateway.pipeline.poll import StreamCursor, advance_cursor, windows
-from gateway.pipeline.stream_state import RawEntry
+from gateway.pipeline.raw_entry import RawEntry
 from gateway.records import CONFLICT_CONTEXT_KEY, RawRecord
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

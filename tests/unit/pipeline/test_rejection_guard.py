@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
+from gateway.pipeline.raw_entry import RawEntry
 from gateway.pipeline.rejection_guard import preview_page
-from gateway.pipeline.stream_state import RawEntry
 from gateway.records import RawRecord, Withheld
 
 
