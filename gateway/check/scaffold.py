@@ -14,6 +14,7 @@ from typing import Any
 
 from lxml import etree
 
+from gateway.config.publishing_needs import NEEDS
 from gateway.config.yaml.document import read_yaml
 from gateway.errors import ConfigError, StorageError, StreamError, UsageError
 from gateway.fetch import xml_parser
@@ -268,6 +269,7 @@ def _connector_yaml(answers: ScaffoldAnswers) -> str:
         ),
         "    map:",
         *titles[1:],
+        *_needed("qualification"),
         *(
             f"      # TODO {field}"
             for field in fields
@@ -280,6 +282,15 @@ def _connector_yaml(answers: ScaffoldAnswers) -> str:
         "        expect_some: {id: '1'}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _needed(emits: str) -> list[str]:
+    """Return a comment for each value that publishing needs, besides the title."""
+    return [
+        f"      # TODO {' or '.join(need.write)}   (a {emits} is published only with {need.text})"
+        for need in NEEDS[emits]
+        if need.field != "title"
+    ]
 
 
 def _titles(record: Any, fields: list[str]) -> list[str]:

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from gateway.check import check
 from gateway.check.report_formats import format_findings
 from gateway.cli import app
+from gateway.config.publishing_needs import NEEDS
 from gateway.harmonise.tables.compiled_tables import Tables
 
 HERE = Path(__file__).parent
@@ -172,6 +173,11 @@ def test_new_file_passes_and_lists_open_decisions(
     findings = check(tmp_path / "out" / "ie-awards.yaml", TABLES)
     assert [str(finding) for finding in findings if finding.severity == "error"] == []
     assert "todo" in {finding.code for finding in findings}
+    text = (tmp_path / "out" / "ie-awards.yaml").read_text()
+    missing = [finding.message for finding in findings if finding.code == "unpublished"]
+    assert len(missing) == len(NEEDS["qualification"]) - 1, "the scaffold fills the title alone"
+    for need in NEEDS["qualification"][1:]:
+        assert f"# TODO {need.write[0]}" in text, "the file says what publishing still needs"
     again = RUN.invoke(app, arguments)
     assert again.exception is not None
     assert "already exists" in str(again.exception)
