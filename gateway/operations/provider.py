@@ -10,7 +10,12 @@ from msgspec import Struct, to_builtins
 
 from gateway.config.countries import COUNTRIES
 from gateway.errors import Unavailable, UsageError
-from gateway.harmonise.quality_assurance import OUTCOME_MEANINGS, Providers, report_end
+from gateway.harmonise.quality_assurance import (
+    OUTCOME_MEANINGS,
+    ProviderMatch,
+    Providers,
+    report_end,
+)
 from gateway.harmonise.tables.institutions import Institutions
 from gateway.kafka.connection import KafkaError
 from gateway.messages.topics import PROVIDERS
@@ -121,7 +126,7 @@ def _answer(
         looked_for=_words(asked.identifiers),
         name=known.name,
         country=known.country or "",
-        identifiers=dict(sorted(known.identifiers.items())),
+        identifiers=dict(sorted({**known.identifiers, **_as_registered(match)}.items())),
         on=on,
         outcome=quality.outcome,
         meaning=OUTCOME_MEANINGS[quality.outcome],
@@ -130,6 +135,15 @@ def _answer(
         providers=tuple(provider.id for provider in match.providers),
         listed_by=f"{lookup.source} ({lookup.version})" if lookup else "",
     )
+
+
+def _as_registered(match: ProviderMatch) -> dict[str, str]:
+    """Return the identifiers in the spelling of the registers, not of the question."""
+    identifiers: dict[str, str] = {}
+    for provider in match.providers:
+        for scheme, value in provider.organisation.identifiers.items():
+            identifiers.setdefault(scheme, value)
+    return identifiers
 
 
 def _words(identifiers: Mapping[str, str]) -> str:

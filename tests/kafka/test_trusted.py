@@ -11,7 +11,9 @@ from datetime import date
 import msgspec
 import pytest
 from aiokafka import AIOKafkaProducer
+from typer.testing import CliRunner
 
+from gateway.cli import app
 from gateway.harmonise.quality_assurance import Providers
 from gateway.harmonise.tables.institutions import Institutions
 from gateway.kafka import topic_admin
@@ -87,3 +89,28 @@ def test_provider_cache_holds_committed_providers(settings: Settings, name: str,
             )
 
     asyncio.run(check())
+
+
+def test_provider_command_answers_and_says_what_it_looked_for(
+    settings: Settings, name: str, monkeypatch: pytest.MonkeyPatch
+):
+    import asyncio
+
+    async def fill() -> None:
+        await topic_admin.create_missing(settings)
+        await _write(settings, name)
+
+    asyncio.run(fill())
+    monkeypatch.setenv("GATEWAY_KAFKA_BOOTSTRAP", settings.kafka_bootstrap)
+    on = ["--on", "2025-01-01"]
+    found = CliRunner().invoke(app, ["provider", "--pic", "0900 000 011", *on])
+    assert found.exit_code == 0, found.output
+    assert "pic          900000011" in found.output
+    assert "NO_REPORT_KNOWN" in found.output
+    assert "charter      held" in found.output
+    listed = CliRunner().invoke(app, ["provider", "FI", "10076", "--json", *on])
+    assert listed.exit_code == 0, listed.output
+    assert json.loads(listed.stdout)["found"][0]["name"] == {"fi": "Aalto-yliopisto"}
+    missing = CliRunner().invoke(app, ["provider", "FI", "99999", *on])
+    assert missing.exit_code == 1
+    assert "looked for fi-national 99999, in FI" in missing.output
