@@ -20,7 +20,7 @@ def completeness(record: Credential, *, quality_assured: bool) -> dict[str, bool
         "date": bool(record.awarded_on or record.issued_at),
         "learning_outcomes": bool(record.learning_outcomes),
         "workload": record.credit_points is not None
-        or record.credit_amount is not None
+        or record.credit_framework is not None
         or record.workload_hours is not None,
         "level": record.eqf_level is not None
         or record.nqf_level is not None

@@ -210,12 +210,9 @@ def _qualification_members(
 
 def all_accreditations_fit(record: LearningRecord) -> bool:
     """Return whether the entry can contain all accreditations of the record."""
-    if not record.accreditation:
-        return True
-    body = elm_common.organisation(record.awarding_body, "awarding-body", elm_common.LOQ)
-    return (
-        body.complete
-        and elm_levels.has_levels(record)
+    return not record.accreditation or (
+        elm_levels.has_levels(record)
+        and elm_common.is_complete(record.awarding_body)
         and all(map(elm_common.accreditation_fits, record.accreditation))
     )
 

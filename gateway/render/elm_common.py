@@ -212,13 +212,21 @@ def note(text: LangMap, place: bytes) -> bytes:
     return b'{"id":"\0%b","type":"Note","noteLiteral":%b}' % (place, dumps(text))
 
 
+def is_complete(body: Organisation | None) -> bool:
+    """Return whether an organisation has a name and a country, which every profile requires."""
+    return body is not None and bool(body.name) and vocabularies.country(body.country) is not None
+
+
 def accreditation_fits(entry: Accreditation) -> bool:
     """Return whether ELM can express an accreditation.
 
     It needs a title, a known kind, and an agency with name and country.
     """
-    agency = organisation(entry.agency, "agency-1", EDC)
-    return agency.complete and entry.kind in vocabularies.ACCREDITATIONS and bool(entry.title)
+    return (
+        bool(entry.title)
+        and entry.kind in vocabularies.ACCREDITATIONS
+        and is_complete(entry.agency)
+    )
 
 
 def accreditation(

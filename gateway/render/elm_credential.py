@@ -6,6 +6,7 @@ includes the W3C Verifiable Credentials data model 1.1.
 
 from __future__ import annotations
 
+import re
 from base64 import b64decode
 from datetime import date
 from functools import lru_cache
@@ -65,6 +66,7 @@ _IMAGE: Final = b'"type":"MediaObject","content":"%b","contentEncoding":%b,"cont
     vocabularies.file_type("PNG"),
 )
 _CONTEXT: Final = dumps(CONTEXT)
+_PLAIN_ADDRESS: Final = re.compile(r"[A-Za-z0-9._~@-]*")
 _CONVERSION: Final = vocabularies.snb_concept("evidence-type", "c_c4f849d7")
 _BASE64: Final = vocabularies.snb_concept("encoding", "6146cde7dd")
 _BINARY: Final = vocabularies.file_type("BIN")
@@ -180,9 +182,15 @@ def _subject(holder: Holder) -> bytes:
     if holder.email:
         json_text += (
             b',"contactPoint":{"id":"\0contact","type":"ContactPoint","emailAddress":'
-            b'{"id":"mailto:%b","type":"Mailbox"}}' % quote(holder.email, safe="@").encode()
+            b'{"id":"mailto:%b","type":"Mailbox"}}' % _address(holder.email)
         )
     return json_text
+
+
+def _address(email: str) -> bytes:
+    """Return an e-mail address with percent-encoding, for an IRI."""
+    text = email if _PLAIN_ADDRESS.fullmatch(email) else quote(email, safe="@")
+    return text.encode()
 
 
 def _language_map(text: str) -> bytes:
@@ -206,7 +214,7 @@ def _achievement(
     if record.description:
         fragments += (b',"description":', dumps(record.description))
     if points := elm_credits.credit_point(record):
-        fragments += (b',"creditReceived":', points.replace(ID_PREFIX_MARKER, b"\0received/"))
+        fragments += (b',"creditReceived":', _received(points))
     specification_only = _assessment_specification(assessment) if assessment else None
     graded = assessment is not None and bool(assessment.grade)
     fragments += (
@@ -232,6 +240,11 @@ def _achievement(
             )
     fragments.append(b"}")
     return fragments
+
+
+@lru_cache(maxsize=4096)
+def _received(points: bytes) -> bytes:
+    return points.replace(ID_PREFIX_MARKER, b"\0received/")
 
 
 def _part(part: CredentialPart, body: bytes) -> bytes:
