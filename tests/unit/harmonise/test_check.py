@@ -90,3 +90,14 @@ def test_check_detects_the_kind_of_folder(tmp_path):
     assert not is_mapping_folder(root / "connectors")
     assert not is_mapping_folder(root / "mappings" / "ie.yaml")
     assert not is_mapping_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("act", "expected"), [("", {("act-missing", 4)}), ('act: "Act 1", eqf: [5], ', set())]
+)
+def test_ects_outside_higher_education_needs_an_act(tmp_path, act, expected):
+    text = (
+        "country: XX\nname: X\ncredits:\n  - {unit: point, system: VET, sector: VET, ects: 1, "
+        f"conversion: identity, {act}confidence: verified, source: law}}\n"
+    )
+    assert findings(tmp_path, text) == expected
