@@ -13,6 +13,7 @@ from gateway.check.push_preview import sample_media_type
 from gateway.check.run_tests import to_plain_values
 from gateway.check.scripted_registry import without_credentials
 from gateway.config.connector import Connector
+from gateway.config.omissions import CONDITIONS, omission
 from gateway.config.publishing_needs import needed_targets, record_word, sentence, unmet_needs
 from gateway.config.target_fields import UnknownTarget, find_target
 from gateway.errors import StorageError
@@ -181,13 +182,21 @@ def _format_targets(item: PreviewedRecord, record: Any) -> Iterator[str]:
     required = needed_targets(emits, record)
     for path, value in flatten(to_plain_values(record)):
         name = ".".join(part for part in path.split(".") if not part.isdigit())
-        if _is_within(name, required):
-            mark = "   (required)"
-        else:
-            mark = "   (not published)" if _is_within(name, item.unpublished) else ""
+        mark = "   (required)" if _is_within(name, required) else _mark(emits, name, item)
         yield f"    {path} = {mask_value(type(record), path, value)}{mark}"
     for need in unmet_needs(emits, record):
         yield f"    {need.field}: required, not filled: {sentence(emits, need)}"
+
+
+def _mark(emits: str, name: str, item: PreviewedRecord) -> str:
+    """Return a remark about a filled target that no document of the record contains."""
+    if reason := omission(emits, name):
+        return f"   (not published: {reason})"
+    missing = next((path for path in item.unpublished if _is_within(name, frozenset({path}))), "")
+    if not missing:
+        return ""
+    condition = CONDITIONS.get(emits, {}).get(missing)
+    return f"   (not published: {condition})" if condition else "   (not published)"
 
 
 def format_documents(item: PreviewedRecord) -> Iterator[str]:

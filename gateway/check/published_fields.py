@@ -1,4 +1,4 @@
-"""Find which fields of a record reach its documents, by rendering it without each of them."""
+"""Find which fields of a record its documents contain, by rendering it without each of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TOGETHER = (
     {"nqf_framework", "nqf_level", "eqf_declared", "eqf_level", "nqf_uri"},
     {"credit_amount", "credit_unit", "credit_sector", "credit_points", "credit_framework"},
 )
-"""Fields of which the gateway derives some from the others, so that they stand or fall together."""
+"""Fields of which the gateway derives some from the others, so they are left out together."""
 _SHORTEST_INNER = 4
 """The shortest personal text that is hidden everywhere. A shorter one is hidden as a word."""
 MASK = "(personal)"

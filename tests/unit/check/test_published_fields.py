@@ -8,6 +8,7 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from gateway.cli import app
+from gateway.config.omissions import omission
 from tests.unit.check.test_publishing import HEAD, TESTS
 
 RECORD = {
@@ -24,6 +25,7 @@ CREDENTIAL = """    emits: credential
     map:
       title.en: name
       kind: {const: diploma}
+      partial: {const: true}
       awarded_on: day
       awarding_body.name.en: office
       awarding_body.country: {const: IE}
@@ -55,7 +57,10 @@ def test_preview_marks_what_is_required_and_what_is_not_published(tmp_path: Path
     assert "    awarding_body.country = IE   (required)" in lines
     assert "    awarded_on = 2024-01-31   (required)" in lines
     assert "    learning_outcomes.0.title.en = reads tables" in lines
-    assert "    holder.pseudonym = (personal)   (not published)" in lines
+    (pseudonym,) = [line for line in lines if "holder.pseudonym" in line]
+    assert pseudonym.endswith("(not published: " + omission("credential", "holder.pseudonym") + ")")
+    assert "    partial = True   (not published: only for a credential with a level)" in lines
+    assert "    kind = diploma   (not published)" in lines, "without consent there is no pointer"
     assert "    holder.given_name = (personal)" in lines
 
 
