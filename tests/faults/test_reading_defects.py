@@ -80,7 +80,7 @@ def unreadable_id(_: Patch) -> bool:
 
 
 def unreadable_ids_do_not_count(patch: Patch) -> None:
-    patch.setattr(poll, "UNREADABLE_ID", ("an id that no record has",))
+    patch.setattr(poll, "MISSING_ID_PREFIX", "an id that no record has")
 
 
 def future_change(_: Patch) -> bool:
