@@ -21,8 +21,8 @@ demo: .venv/installed  ## run the demo: a real Kafka, two registries, 2,400 reco
 PARALLEL := tests/unit tests/conformance tests/registries tests/deploy
 
 test: .venv/installed  ## run every test except the slow ones (under 15 minutes)
-	@$(BIN)/python -m pytest -q -n auto -m "not slow and not kafka and not browser" $(PARALLEL) tests/hostile tests/fuzz
-	@$(BIN)/python -m pytest -q -m "not slow and (kafka or browser)" $(PARALLEL) tests/hostile tests/fuzz
+	@$(BIN)/python -m pytest -q -n auto -m "not slow and not kafka and not browser" $(PARALLEL) tests/hostile tests/fuzz tests/security
+	@$(BIN)/python -m pytest -q -m "not slow and (kafka or browser)" $(PARALLEL) tests/hostile tests/fuzz tests/security
 	@$(BIN)/python -m pytest -q -m "not slow" tests/docs tests/end_to_end tests/faults tests/kafka
 
 unit: .venv/installed  ## run the tests that need neither Kafka nor a browser (under 3 minutes)
