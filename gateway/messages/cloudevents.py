@@ -5,7 +5,7 @@ The attributes of an event are the headers of its record. The value is the docum
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import lru_cache
 from hashlib import sha256
 from struct import Struct
@@ -205,7 +205,7 @@ def event_time(topic: str, changed_at: datetime) -> bytes:
     person at one moment, and the platforms that receive them could join them by an exact time.
     """
     if topic in PERSONAL_DOCUMENT_TOPICS:
-        changed_at = day_of(changed_at)
+        return midnight_of(changed_at).encode()
     return to_rfc3339(changed_at).encode()
 
 
@@ -217,10 +217,14 @@ def has_exact_time(record: Any) -> bool:
     )
 
 
-def day_of(moment: datetime) -> datetime:
-    """Return midnight, in UTC, of the day of a time."""
-    in_utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
-    return in_utc.replace(hour=0, minute=0, second=0, microsecond=0)
+def midnight_of(moment: datetime) -> str:
+    """Return midnight, in UTC, of the day of a time, in the form of RFC 3339."""
+    return _midnight((moment if moment.tzinfo is UTC else moment.astimezone(UTC)).date())
+
+
+@lru_cache(maxsize=4096)
+def _midnight(day: date) -> str:
+    return f"{day}T00:00:00Z"
 
 
 @lru_cache(maxsize=1024)

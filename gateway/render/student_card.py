@@ -22,7 +22,7 @@ from gateway.identifiers import (
     parse_card_number,
     parse_student_identifier,
 )
-from gateway.messages.cloudevents import day_of
+from gateway.messages.cloudevents import midnight_of
 from gateway.records import (
     Card,
     Credential,
@@ -33,7 +33,7 @@ from gateway.records import (
     Rejected,
     StudentStatus,
 )
-from gateway.render.elm_common import ESCO_SKILL, Node, datetime_text
+from gateway.render.elm_common import ESCO_SKILL, Node
 from gateway.render.record_ids import event_uuid
 
 ACADEMIC_LEVELS: Final = {6: "BACHELOR", 7: "MASTER", 8: "DOCTORATE"}
@@ -292,8 +292,8 @@ def _envelope(source: EventSource, event: str, changed: datetime | None) -> Node
         "schemaVersion": "1",
         "eventId": event_uuid(key, raw.key, raw.version, event, *exact),
         "eventType": event,
-        "occurredAt": datetime_text(day_of(occurred_at)),
-        "publishedAt": datetime_text(day_of(published_at)),
+        "occurredAt": midnight_of(occurred_at),
+        "publishedAt": midnight_of(published_at),
         "source": {
             "registryId": raw.connector,
             "country": country[:2],

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from gateway.messages.cloudevents import day_of
+from gateway.messages.cloudevents import midnight_of
 from gateway.records import (
     Credential,
     Holder,
@@ -193,8 +193,8 @@ def test_documents_contain_no_invented_values(drawn: tuple[str, Any], version: s
         | {
             "ex-registry",
             "IE",
-            elm_common.datetime_text(day_of(samples.AT)),
-            elm_common.datetime_text(day_of(samples.CHANGED)),
+            midnight_of(samples.AT),
+            midnight_of(samples.CHANGED),
             elm_common.datetime_text(samples.CHANGED),
         }
     )
