@@ -40,8 +40,8 @@ _MAX_REPEATS = 400
 def mutate(data: bytes, chance: random.Random, others: Sequence[bytes], longest: int) -> bytes:
     """Return a changed input of at most ``longest`` bytes. ``others`` are inputs to splice from."""
     for _ in range(chance.choice((1, 1, 2, 4))):
-        data = _structured(data, chance) or _plain(data, chance, others)
-    return data[:longest]
+        data = (_structured(data, chance) or _plain(data, chance, others))[:longest]
+    return data
 
 
 def _structured(data: bytes, chance: random.Random) -> bytes:
