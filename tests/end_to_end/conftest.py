@@ -183,4 +183,6 @@ def site(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
 
 def versions(records: list) -> Counter:
     """Count the events by topic, key and event id."""
-    return Counter((record.topic, record.key, dict(record.headers)["ce_contentid"]) for record in records)
+    return Counter(
+        (record.topic, record.key, dict(record.headers)["ce_contentid"]) for record in records
+    )

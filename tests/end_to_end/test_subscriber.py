@@ -11,7 +11,15 @@ from tests.end_to_end.conftest import HARMONISED, Site
 from tests.support.operator_commands import until, wait_until_settled
 
 pytestmark = pytest.mark.kafka
-REQUIRED = {"ce_specversion", "ce_id", "ce_contentid", "ce_source", "ce_type", "ce_dataschema", "content-type"}
+REQUIRED = {
+    "ce_specversion",
+    "ce_id",
+    "ce_contentid",
+    "ce_source",
+    "ce_type",
+    "ce_dataschema",
+    "content-type",
+}
 
 
 def metric(site: Site, name: str) -> dict[tuple[tuple[str, str], ...], float]:

@@ -26,8 +26,10 @@ FOUND: dict[str, tuple[str, bytes]] = {
     "a call of HTTP 0.9": ("push", b"\1\0\0GET /json?1\r\nHost: localhost\r\n\r\n"),
     "a signed part whose namespace is no absolute address": (
         "signed_messages",
-        b"\1\3\4\t\3\t\3nullnullnull\xeeullnullnullnullnullnullnullnullnullnullnulln]9999-12-31T24:0"
-        b"\1\x050\0?\xc8\x0b\1\x85",
+        (
+            b"\1\3\4\t\3\t\3nullnullnull\xeeullnullnullnullnullnullnullnullnullnullnulln]9999-12-31T24:0"
+            b"\1\x050\0?\xc8\x0b\1\x85"
+        ),
     ),
     "a number with a format that is none": ("templates", b"/a/{page:pa'e}?s={size:%Y}"),
     "the last day of the year 9999": ("casts", bytes([20, 0]) + b"9999"),

@@ -317,7 +317,9 @@ def test_zip_files_by_name():
     many = archive(**{f"f{number}": b"" for number in range(containers.MAX_ENTRIES + 1)})
     refused(StreamHalted, "LIMIT_DECODED", containers.unzip, body(many), ("f1",), 1_000_000, "x")
     refused(RetryLater, "ZIP_MALFORMED", containers.unzip, body(data[:-30]), ("*.csv",), 100, "x")
-    refused(RetryLater, "NOT_A_REGISTRY_RESPONSE", containers.unzip, body("<html>"), ("*",), 100, "x")
+    refused(
+        RetryLater, "NOT_A_REGISTRY_RESPONSE", containers.unzip, body("<html>"), ("*",), 100, "x"
+    )
 
 
 def test_base64_and_gzip():
@@ -333,7 +335,9 @@ def test_base64_and_gzip():
         "x",
     )
     refused(RetryLater, "BASE64_MALFORMED", containers.decode_base64, body("CANARY!"), 100, "x")
-    refused(RetryLater, "INCOMPLETE_BODY", containers.gunzip, body(gzip.compress(b"x")[:-4]), 100, "x")
+    refused(
+        RetryLater, "INCOMPLETE_BODY", containers.gunzip, body(gzip.compress(b"x")[:-4]), 100, "x"
+    )
     refused(
         StreamHalted,
         "LIMIT_DECODED",
