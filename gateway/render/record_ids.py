@@ -80,7 +80,7 @@ def _uuid(digest: str, version: int) -> str:
 def event_uuid(key: bytes, *parts: str) -> str:
     """Return an event id in UUID form, the same for the same content and key.
 
-    It is a UUID of version 8 (RFC 9562). Without the key, nobody can search for the parts.
+    It is a UUID of version 8 (RFC 9562). The parts cannot be searched for without the key.
     """
     return _uuid(hmac.digest(key, "|".join(("event", *parts)).encode(), "sha256").hex(), 8)
 
