@@ -303,7 +303,10 @@ def bad_grade(_: object) -> str:
 @bad(
     60,
     "names: blank, 10,000 letters, 1,000 combining marks, a bidirectional override, an emoji, a lone surrogate",
-    ("accepted; rejected: holder.full_name control_character; rejected: not_json"),
+    (
+        "accepted; rejected: holder.full_name control_character; "
+        "rejected: holder.full_name not_text; rejected: not_json"
+    ),
 )
 def bad_names(_: object) -> str:
     names = ("  ", "\U0001f393 M", "a\u202eb", "x" * 10_000, "e" + "\u0301" * 1_000)

@@ -116,6 +116,18 @@ def processed(site: Site) -> int:
     return len(keys)
 
 
+def keys_without_agreement(site: Site) -> set[str]:
+    """Return the keys of the enrolments whose student did not agree.
+
+    Such a record leaves nothing on an output topic, unless it is rejected.
+    """
+    return {
+        record.key.decode()
+        for record in site.read("gateway.raw.v1")
+        if b"enrolment" in (record.value or b"")[:200] and b"consent>false<" in record.value
+    }
+
+
 def wait_for_all_records(site: Site, *connectors: str, seconds: float = 150) -> None:
     """Wait until every record of the registries is processed."""
     found = wanted = 0
