@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import IO, Any, cast
+from typing import IO, Any, Final, cast
 
 from lxml import etree
 
@@ -45,6 +45,16 @@ _ENCODING_ERRORS = {
     etree.ErrorTypes.I18N_CONV_FAILED,
 }
 
+
+HARDENED: Final[dict[str, Any]] = {
+    "resolve_entities": False,
+    "no_network": True,
+    "load_dtd": False,
+    "huge_tree": False,
+    "remove_comments": True,
+    "remove_pis": True,
+}
+"""The options of a parser for the bytes of a stranger. It reads no entity and no other file."""
 
 TRUSTED_PARSER = etree.XMLParser(
     resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False
@@ -224,13 +234,7 @@ def _parse(
         events=(*elements, *(NAMESPACE_EVENTS if survey.declares_many_namespaces else ())),
         tag=place.path[-1] if place and not checks_elements else None,
         encoding="utf-8",
-        resolve_entities=False,
-        no_network=True,
-        load_dtd=False,
-        dtd_validation=False,
-        huge_tree=False,
-        remove_comments=True,
-        remove_pis=True,
+        **HARDENED,
     )
     cutter = _RecordStreamer(place, where)
     take = cutter.check_events if checks_elements else cutter.take_finished_records

@@ -25,14 +25,18 @@ def sort_oldest_first(feed: etree._Element, where: str) -> None:
         )
     entries = feed.findall(f"{_ATOM}entry")
     stamped = [
-        (_parse_updated(entry.findtext(f"{_ATOM}updated")), entry) for entry in reversed(entries)
+        (parse_updated(entry.findtext(f"{_ATOM}updated")), entry) for entry in reversed(entries)
     ]
     for entry in entries:
         feed.remove(entry)
     feed.extend(entry for _, entry in sorted(stamped, key=lambda pair: pair[0]))
 
 
-def _parse_updated(text: str | None) -> datetime:
+def parse_updated(text: str | None) -> datetime:
+    """Return the time of an ``<updated>``. Without a zone it is in UTC.
+
+    Raises ``FEED_MALFORMED`` for a text that is no time.
+    """
     try:
         moment = datetime.fromisoformat((text or "").strip())
     except ValueError:

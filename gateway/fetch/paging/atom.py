@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from lxml import etree
 
 from gateway.errors import StreamHalted
+from gateway.fetch.decode.atom_feed import parse_updated
 from gateway.fetch.paging.links import KeptPart, join_link
 from gateway.fetch.paging.loop_detector import LoopDetector
 from gateway.fetch.paging.pages import (
@@ -84,18 +85,7 @@ class AtomArchive:
             for text in (entry.findtext(f"{_ATOM}updated") for entry in root.iter(f"{_ATOM}entry"))
             if text
         ]
-        return bool(self.since and stamps and min(map(_parse_instant, stamps)) < self.since)
-
-
-def _parse_instant(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text.strip())
-    except ValueError:
-        raise StreamHalted(
-            "FEED_MALFORMED",
-            "an Atom entry has no valid <updated>; expected a time such as 2024-01-31T12:00:00Z",
-        ) from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return bool(self.since and stamps and min(map(parse_updated, stamps)) < self.since)
 
 
 def _atom_link(seen: PageReply, relation: str, keep: KeptPart = None) -> str | None:

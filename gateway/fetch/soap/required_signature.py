@@ -95,12 +95,7 @@ class RequiredSignature:
         parser = etree.XMLPullParser(
             events=("start",),
             encoding="utf-8",
-            resolve_entities=False,
-            no_network=True,
-            load_dtd=False,
-            huge_tree=False,
-            remove_comments=True,
-            remove_pis=True,
+            **xml_parser.HARDENED,
         )
         root: Any = None
         read_bytes = 0
