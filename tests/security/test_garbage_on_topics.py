@@ -33,7 +33,7 @@ from gateway.settings import Settings
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 ROOT = Path(__file__).parents[2]
-KEY = "a key of thirty-two bytes or more, for tests only"
+KEY = "a key for tests only, never for people"
 CONNECTOR = """\
 language: 1
 connector: quiet

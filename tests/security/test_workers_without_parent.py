@@ -67,7 +67,7 @@ class Parent:
                     "GATEWAY_CONNECTORS": str(folder / "connectors"),
                     "GATEWAY_MAPPINGS": str(ROOT / "mappings"),
                     "GATEWAY_STAGE": "acceptance",
-                    "GATEWAY_PSEUDONYM_KEY": "a key of thirty-two bytes or more, for tests only",
+                    "GATEWAY_PSEUDONYM_KEY": "a key for tests only, never for people",
                     "GATEWAY_KAFKA_BOOTSTRAP": bootstrap,
                     "GATEWAY_METRICS_PORT": "0",
                     "GATEWAY_LOG_FORMAT": "json",
