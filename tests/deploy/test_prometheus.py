@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 
 import aiohttp
@@ -22,7 +23,10 @@ from tests.conftest import free_port
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 RULES = yaml.safe_load((DEPLOY / "prometheus/rules.yml").read_text())
-RULE_TESTS = yaml.safe_load((DEPLOY / "prometheus/rules_test.yml").read_text())
+RULE_TESTS = {
+    path.name: yaml.safe_load(path.read_text())["tests"]
+    for path in sorted((DEPLOY / "prometheus").glob("rules_test*.yml"))
+}
 ALERTS = [rule for group in RULES["groups"] for rule in group["rules"] if "alert" in rule]
 RECORDS = {
     rule["record"] for group in RULES["groups"] for rule in group["rules"] if "record" in rule
@@ -168,7 +172,7 @@ def test_runbook_and_guide_commands_exist():
 
 def test_rule_tests_show_each_alert_fire_and_clear():
     fired, cleared = set(), set()
-    for test in RULE_TESTS["tests"]:
+    for test in chain.from_iterable(RULE_TESTS.values()):
         for one in test["alert_rule_test"]:
             (fired if one["exp_alerts"] else cleared).add(one["alertname"])
     names = {alert["alert"] for alert in ALERTS}
@@ -183,8 +187,9 @@ def test_promtool_accepts_the_rules_and_the_configuration():
 
 
 @needs_promtool
-def test_promtool_runs_the_rule_tests():
-    run(PROMTOOL, "test", "rules", "rules_test.yml", cwd=DEPLOY / "prometheus")
+@pytest.mark.parametrize("file", RULE_TESTS)
+def test_promtool_runs_the_rule_tests(file: str):
+    run(PROMTOOL, "test", "rules", file, cwd=DEPLOY / "prometheus")
 
 
 @needs_promtool
