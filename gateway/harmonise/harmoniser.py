@@ -183,7 +183,8 @@ class Harmoniser:
             )
         if raw.body is None:
             return Withheld(reason="deleted")
-        if (rejected := self._reject_unidentified(raw)) is not None:
+        doubtful = raw.context or raw.native_id.startswith(MISSING_ID_PREFIX)
+        if doubtful and (rejected := self._reject_unidentified(raw)) is not None:
             return rejected
         program = programs.for_kind(raw.kind)
         if program is None:

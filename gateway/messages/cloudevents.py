@@ -146,30 +146,35 @@ def encode_raw_headers(raw: RawRecord, content: bytes | None = None) -> list[tup
 
 def decode_raw(key: bytes, value: bytes | None, headers: Any) -> RawRecord:
     """Return the raw record whose headers :func:`encode_raw_headers` wrote."""
-    by_name = dict(headers)
+    header = dict(headers).get
     connector, _, native_id = key.decode().partition("|")
-    source = by_name.get("ce_source", b"").decode()
-    time = by_name.get("ce_time")
-    context = by_name.get("context")
+    time, context, kind = header("ce_time"), header("context"), header("kind")
+    version, corrected = header("version"), header("correctionof")
+    # Earlier releases gave the same id to the same content, so it does not identify an event.
+    event_id = header("ce_id") if header(CONTENT_ID_HEADER) is not None else None
     return RawRecord(
         connector=connector,
-        stream=source.rpartition("/")[2],
+        stream=_stream_of(header("ce_source", b"")),
         native_id=native_id,
         body=value,
         media_type="application/xml"
-        if by_name.get("content-type") == b"application/xml"
+        if header("content-type") == b"application/xml"
         else "application/json",
-        kind=by_name.get("kind", b"").decode(),
+        kind=kind.decode() if kind else "",
         context=msgspec.json.decode(context, type=dict[str, str]) if context else {},
         changed_at=datetime.fromisoformat(time.decode()) if time else None,
-        version=by_name.get("version", b"").decode(),
-        change_time_problem=_CHANGE_TIME_PROBLEMS.get(by_name.get("changetime", b""), ""),
-        written_before="again" in by_name,
-        corrects_event_id=by_name.get("correctionof", b"").decode(),
-        # Earlier releases gave the same id to the same content, so it does not identify an event.
-        event_id=by_name.get("ce_id", b"").decode() if CONTENT_ID_HEADER in by_name else "",
-        erasure=_ERASED.get(by_name.get("erased", b""), ""),
+        version=version.decode() if version else "",
+        change_time_problem=_CHANGE_TIME_PROBLEMS.get(header("changetime", b""), ""),
+        written_before=header("again") is not None,
+        corrects_event_id=corrected.decode() if corrected else "",
+        event_id=event_id.decode() if event_id else "",
+        erasure=_ERASED.get(header("erased", b""), ""),
     )
+
+
+@lru_cache(maxsize=1024)
+def _stream_of(source: bytes) -> str:
+    return source.decode().rpartition("/")[2]
 
 
 def encode_document_headers(

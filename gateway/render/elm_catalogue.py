@@ -7,6 +7,8 @@ personal data.
 from __future__ import annotations
 
 import json
+from datetime import date
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -69,6 +71,7 @@ VERSIONS: Final = {
 _SPECIFICATION: Final = b"\0specification"
 """The id of the specification of an opportunity. Its nodes have ids below it."""
 _IS_QUALIFICATION: Final = b'","type":"Qualification",'
+_CACHE_SIZE: Final = 4096
 _IS_SPECIFICATION: Final = b'","type":"LearningAchievementSpecification",'
 
 
@@ -228,14 +231,18 @@ def _awarding(
     if not body.complete:
         text = validity_text(record.valid_from, record.valid_until)
         return b"", (text,) if text else ()
-    days = period(record.valid_from, record.valid_until, b"validity")
+    start = _awarding_start(body.json, record.valid_from, record.valid_until, prefix)
+    return start + b',"learningAchievementSpecification":"%b"}' % specification, ()
+
+
+@lru_cache(maxsize=_CACHE_SIZE)
+def _awarding_start(body: bytes, start: date | None, end: date | None, prefix: bytes) -> bytes:
+    days = period(start, end, b"validity")
     json_text = (
         b',"awardingOpportunity":{"id":"\0awarding","type":"AwardingOpportunity",'
-        b'"awardingBody":%b%b' % (body.json, b',"temporal":%b' % days if days else b"")
+        b'"awardingBody":%b%b' % (body, b',"temporal":%b' % days if days else b"")
     )
-    if prefix != elm_common.ID_PREFIX_MARKER:
-        json_text = json_text.replace(elm_common.ID_PREFIX_MARKER, prefix)
-    return json_text + b',"learningAchievementSpecification":"%b"}' % specification, ()
+    return json_text.replace(elm_common.ID_PREFIX_MARKER, prefix)
 
 
 def _activity(title: LangMap, leads_to: str) -> bytes:

@@ -26,7 +26,7 @@ from gateway.harmonise.mapping.rule_functions import (
     element_text,
 )
 from gateway.harmonise.values import casts
-from gateway.harmonise.values.text import CastError, Convert
+from gateway.harmonise.values.text import CastError, Convert, clean_text, read_text
 from gateway.records import Issue
 
 LANGUAGE_UNKNOWN = "language_unknown"
@@ -70,6 +70,9 @@ def language_map(
 def _build_merge(  # noqa: C901 - all checks of a text, in order
     convert: Convert, nulls: frozenset[str], name: str, pick: str | None, otherwise: str | None
 ) -> Callable[[list[LanguageText], MappingState], Any]:
+    if convert is read_text:
+        convert = clean_text  # the loop below trims the text already
+
     def merge_texts(pairs: list[LanguageText], state: MappingState) -> Any:
         texts: dict[str, str] = {}
         for language_label, value in pairs:

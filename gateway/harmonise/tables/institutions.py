@@ -68,7 +68,7 @@ class Institutions:
         """
         field = BODY_FIELDS.get(type(record), "")
         body: Organisation | None = getattr(record, field) if field else None
-        if body is None or not body.identifiers:
+        if body is None or self.schemes.isdisjoint(body.identifiers):
             return record, ()
         completed, lookup = self.complete(body, getattr(record, "awarded_on", None), field)
         if lookup is None:
