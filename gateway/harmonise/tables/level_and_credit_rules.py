@@ -91,6 +91,10 @@ class CreditQuestion(Struct, frozen=True, gc=False):
     eqf: int | None
 
 
+_DAY_IN_DOUBT = frozenset({NoLevelReason.DATE_REQUIRED, NoLevelReason.REVIEW_DATES})
+"""Reasons that mean that a row states a level, but not for certain on this day."""
+_NO_ROW = "no table row states a level"
+
 Question = TypeVar("Question", LevelQuestion, CreditQuestion)
 
 
@@ -157,7 +161,7 @@ class _RuleEvaluation:
 
         Raises :class:`RecordRefused` when a rule rejects the record.
         """
-        on, is_award, declared_eqf = question.on, question.is_award, question.declared_eqf
+        declared_eqf = question.declared_eqf
         if declared_eqf is not None and not 1 <= declared_eqf <= 8:  # noqa: PLR2004 - the EQF has eight levels
             raise self._refusal(
                 "rule",
@@ -165,33 +169,69 @@ class _RuleEvaluation:
                 Code.EQF_OUT_OF_RANGE,
                 f"declared {declared_eqf}; expected 1 to 8",
             )
-        if level := question.level:
-            framework = question.framework or None
-            answer = self._levels.find(self.country, framework, level, on)
-            if (
-                not is_award
-                and on is None
-                and isinstance(answer, NoLevel)
-                and answer.reason is NoLevelReason.DATE_REQUIRED
-            ):
-                answer = self._levels.find(self.country, framework, level, question.started_on)
-            self._record_answer(answer, framework)
-            if isinstance(answer, NoLevel):
-                self._handle_no_level(answer, on, is_award=is_award)
-            elif is_award and on is None:
-                self._issue(
-                    NoLevelReason.DATE_REQUIRED,
-                    "eqf_level",
-                    f"{answer.row}: an award without its date takes no level",
-                )
-            else:
-                self._apply_level(answer, declared_eqf, question.cycle)
-        if declared_eqf is not None and "eqf_level" not in self.values:
+        if question.level:
+            answer = self._judge_level(question, question.level)
+        elif declared_eqf is not None:
+            answer = self._judge_declared_level(question, declared_eqf)
+        else:
+            return
+        if (
+            declared_eqf is not None
+            and isinstance(answer, NoLevel)
+            and answer.reason not in _DAY_IN_DOUBT
+        ):
+            row = f"{answer.row}: {RULES[answer.reason].meaning}" if answer.row else _NO_ROW
             self._issue(
-                Code.EQF_DECLARED_UNSUPPORTED,
-                "eqf_declared",
-                f"declared {declared_eqf}; no table row states a level",
+                Code.EQF_DECLARED_UNSUPPORTED, "eqf_declared", f"declared {declared_eqf}; {row}"
             )
+
+    def _judge_level(self, question: LevelQuestion, level: str) -> LevelMatch | NoLevel:
+        """Apply the rules to a national level, and return the answer of its table."""
+        on, is_award = question.on, question.is_award
+        framework = question.framework or None
+        answer = self._levels.find(self.country, framework, level, on)
+        if _may_ask_again(question, answer):
+            answer = self._levels.find(self.country, framework, level, question.started_on)
+        self._record_answer(answer, framework)
+        if isinstance(answer, NoLevel):
+            self._handle_no_level(answer, on, is_award=is_award)
+        elif is_award and on is None:
+            return self._refuse_without_day(answer)
+        else:
+            self._apply_level(answer, question.declared_eqf, question.cycle)
+        return answer
+
+    def _judge_declared_level(self, question: LevelQuestion, eqf: int) -> LevelMatch | NoLevel:
+        """Apply the rules to a declared EQF level without a national level.
+
+        A row of the country's tables must state this level on the day. Return its answer.
+        """
+        framework = question.framework or None
+        answer = self._levels.find_declared(self.country, framework, eqf, question.on)
+        if isinstance(answer, NoLevel) and _may_ask_again(question, answer):
+            answer = self._levels.find_declared(self.country, framework, eqf, question.started_on)
+        found = (answer,) if isinstance(answer, NoLevel) else answer
+        for one in found:
+            if one.row:
+                self._record_lookup(
+                    "eqf_level", one.framework, one, one.relation, one.referenced_year
+                )
+        if isinstance(answer, NoLevel):
+            if answer.reason in _DAY_IN_DOUBT:
+                self._handle_no_level(answer, question.on, is_award=question.is_award)
+            return answer
+        if question.is_award and question.on is None:
+            return self._refuse_without_day(answer[0])
+        self._apply_level(answer[0], eqf, question.cycle)
+        return answer[0]
+
+    def _refuse_without_day(self, answer: LevelMatch) -> NoLevel:
+        self._issue(
+            NoLevelReason.DATE_REQUIRED,
+            "eqf_level",
+            f"{answer.row}: an award without its date takes no level",
+        )
+        return NoLevel(reason=NoLevelReason.DATE_REQUIRED)
 
     def _record_answer(self, answer: LevelMatch | NoLevel, framework: str | None) -> None:
         self._record_lookup(
@@ -337,6 +377,16 @@ class _RuleEvaluation:
                 reason=str(answer.reason) if isinstance(answer, NoLevel | NoCredits) else "",
             )
         )
+
+
+def _may_ask_again(question: LevelQuestion, answer: LevelMatch | NoLevel) -> bool:
+    """Return whether the first day of an entry without a date decides between its rows."""
+    return (
+        not question.is_award
+        and question.on is None
+        and isinstance(answer, NoLevel)
+        and answer.reason is NoLevelReason.DATE_REQUIRED
+    )
 
 
 def _legal_source(answer: LevelMatch | NoLevel | CreditMatch | NoCredits) -> str:

@@ -140,6 +140,7 @@ class Levels:
         "_aliases",
         "_frameworks",
         "_frameworks_by_level",
+        "_levels_by_eqf",
         "_memo",
         "_rows",
         "_systems_with_ambiguous_numbers",
@@ -148,6 +149,7 @@ class Levels:
     def __init__(self, mappings: Iterable[Mapping]) -> None:
         self._rows: dict[tuple[str, str, str], tuple[_Row, ...]] = {}
         self._frameworks_by_level: dict[tuple[str, str], tuple[str, ...]] = {}
+        self._levels_by_eqf: dict[tuple[str, str, int], tuple[str, ...]] = {}
         self._frameworks: dict[str, frozenset[str]] = {}
         self._aliases: dict[str, str] = {}
         self._systems_with_ambiguous_numbers: set[str] = set()
@@ -164,6 +166,12 @@ class Levels:
         for key, framework in mapping.frameworks.items():
             for version in framework.versions:
                 for level in version.levels:
+                    if level.eqf is not None:
+                        place = (country, key, level.eqf)
+                        self._levels_by_eqf[place] = (
+                            *self._levels_by_eqf.get(place, ()),
+                            level.level,
+                        )
                     for text in (level.level, *level.also):
                         answer = _answer(
                             f"{country}/{key}/{level.level}", framework, version, level
@@ -249,6 +257,50 @@ class Levels:
             if reference_date is None
             else _answer_on_date(rows, reference_date)
         )
+
+    def find_declared(
+        self, country: str, framework: str | None, eqf: int, reference_date: date | None
+    ) -> tuple[LevelMatch, ...] | NoLevel:
+        """Return the rows that state a declared EQF level, one for each framework, or why not.
+
+        Each framework of the country that has a row for this EQF level and holds on the day must
+        state it, unless ``framework`` names one.
+        """
+        system = self._aliases.get(country)
+        if system is None:
+            return NoLevel(reason=NoLevelReason.COUNTRY_UNKNOWN)
+        answers = [
+            answer
+            for key in ([framework] if framework else sorted(self._frameworks[system]))
+            if (answer := self._answer_for_eqf(system, key, eqf, reference_date)) is not None
+        ]
+        in_force = [
+            answer
+            for answer in answers
+            if isinstance(answer, LevelMatch) or answer.reason is not NoLevelReason.NOT_IN_FORCE
+        ]
+        for answer in in_force or answers:
+            if isinstance(answer, NoLevel):
+                return answer
+        matches = tuple(answer for answer in in_force if isinstance(answer, LevelMatch))
+        return matches or NoLevel(reason=NoLevelReason.LEVEL_UNKNOWN)
+
+    def _answer_for_eqf(
+        self, system: str, framework: str, eqf: int, reference_date: date | None
+    ) -> LevelMatch | NoLevel | None:
+        """Return the answer of the framework's first level that states the EQF level.
+
+        Without one, return the answer of the first level, or ``None`` if no level has a row for it.
+        """
+        levels = self._levels_by_eqf.get((system, framework, eqf), ())
+        answers = [
+            self.find(system, framework, level, reference_date)
+            for level in sorted(levels, key=lambda level: level != str(eqf))
+        ]
+        stated = (
+            answer for answer in answers if isinstance(answer, LevelMatch) and answer.eqf == eqf
+        )
+        return next(stated, next(iter(answers), None))
 
     def system(self, country: str) -> str | None:
         """Return the education system of a country code, or ``None`` if it has no tables."""

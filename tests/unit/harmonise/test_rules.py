@@ -117,6 +117,61 @@ def test_r4_the_wrong_pairs_of_official_samples(tables, country, framework, leve
 
 
 @pytest.mark.parametrize(
+    ("country", "declared", "on", "rows"),
+    [
+        ("NO", 6, date(2015, 12, 15), ["NO/NKR/6"]),
+        ("NO", 7, date(2019, 7, 15), ["NO/NKR/7"]),
+        ("CY", 7, DAY, ["CyQF/7a"]),
+        ("FR", 6, date(2011, 6, 1), ["FR/RNCP-1969/II"]),
+        ("ES", 5, date(2023, 6, 1), ["ES/MECES/1", "ES/MECU/5"]),
+    ],
+)
+def test_r4_a_row_of_the_country_supports_a_declared_level(tables, country, declared, on, rows):
+    made, lookups, _ = answer = run(tables, {"eqf_declared": declared, "awarded_on": on}, country)
+    assert made["eqf_level"] == declared
+    assert not codes(answer) & {"eqf_declared_unsupported", "review_dates"}
+    assert [lookup.field for lookup in lookups] == ["eqf_level"] * len(rows)
+    assert all(lookup.row.endswith(row) for lookup, row in zip(lookups, rows, strict=True))
+    assert all(lookup.source for lookup in lookups)
+    assert "nqf_level" not in made
+    assert "nqf_framework" not in made
+
+
+@pytest.mark.parametrize(
+    ("country", "declared", "on", "code", "reason"),
+    [
+        ("NO", 6, date(2009, 6, 1), "eqf_declared_unsupported", "not_in_force"),
+        ("PL", 5, date(2015, 3, 17), "review_dates", "review_dates"),
+        ("CH", 7, DAY, "eqf_declared_unsupported", "indirect_via_cycle"),
+        ("NO", 1, DAY, "eqf_declared_unsupported", ""),
+        ("UA", 6, DAY, "eqf_declared_unsupported", ""),
+        ("BE", 6, DAY, "eqf_declared_unsupported", ""),
+        ("EU", 6, DAY, "eqf_declared_unsupported", ""),
+        ("ZZ", 6, DAY, "eqf_declared_unsupported", ""),
+        ("NO", 6, None, "date_required", ""),
+    ],
+)
+def test_r5_a_declared_level_without_a_row_is_an_issue(tables, country, declared, on, code, reason):
+    values = {"eqf_declared": declared} | ({"awarded_on": on} if on else {})
+    made, lookups, issues = run(tables, values, country)
+    assert "eqf_level" not in made
+    assert [issue.code for issue in issues] == [code]
+    assert [lookup.reason for lookup in lookups if lookup.reason] == [reason] * bool(reason)
+
+
+def test_r5_a_named_framework_alone_supports_a_declared_level(tables):
+    values = {"eqf_declared": 7, "nqf_framework": "NQR-BB", "awarded_on": DAY}
+    assert run(tables, values, "CH")[0]["eqf_level"] == 7
+    values["nqf_framework"] = "none of this country"
+    assert codes(run(tables, values, "CH")) == {"eqf_declared_unsupported"}
+
+
+def test_r5_an_entry_without_a_date_takes_a_declared_level_at_its_first_day(tables):
+    entry = {"eqf_declared": 6, "valid_from": date(2011, 6, 1)}
+    assert run(tables, entry, "FR", emits="qualification")[0]["eqf_level"] == 6
+
+
+@pytest.mark.parametrize(
     ("country", "framework", "level", "on", "code"),
     [
         ("UK-SCT", "SCQF", "2", DAY, "below_eqf"), ("BA", "BQF-BiH", "6", DAY, "not_referenced"), ("UA", "NRK", "6", date(2023, 1, 1), "comparison_only"),
