@@ -136,10 +136,12 @@ class _Loop:
     async def iterations_within(self, outer: LoopIteration) -> list[LoopIteration]:
         """Return the iterations of this loop within one iteration of the outer loops."""
         name, each = self.name, self.each
-        if each.in_.parties is not None and name not in self.subjects:
+        parties, given = each.in_.parties, self.subjects.get(name)
+        if parties is not None and (given is None or parties.keys() >= set(given)):
             return [
                 _institution_iteration(outer, name, party_name, party, self.client)
-                for party_name, party in each.in_.parties.items()
+                for party_name, party in parties.items()
+                if given is None or party_name in given
             ]
         iterations = []
         for batch in self._batches(await self._values(outer), outer):

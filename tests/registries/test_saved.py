@@ -28,7 +28,7 @@ GOLDEN = ROOT / "tests/golden/registries.json"
 PUBLISHED = Path(__file__).with_name("published.md")
 UPDATE = "GOLDEN=update pytest tests/registries/test_saved.py, and review the difference"
 FOLDERS = ("finland/virta", "finland/koski", "finland/ytr", "netherlands/rio/soap", "netherlands/ooapi/samples", "belgium-flanders-led/soap",
-           "sweden-ladok", "france-rncp", "emrex-elmo")  # fmt: skip
+           "sweden-ladok", "france-rncp", "emrex-elmo", "ewp")  # fmt: skip
 
 pytestmark = [
     pytest.mark.reference,

@@ -123,6 +123,32 @@ def change_first(code: str) -> Callable[[bytes, str], list[SavedReply]]:
     ]
 
 
+def index_first(data: bytes, _: str) -> list[SavedReply]:
+    """Serve an index that lists the mobility of the saved transcript, and then the transcript."""
+    space = b"https://github.com/erasmus-without-paper/ewp-specs-api-imobility-tors/blob/stable-v2/endpoints/index-response.xsd"
+    mobility = data.split(b"<omobility-id>")[1].split(b"</omobility-id>")[0]
+    index = (
+        b'<imobility-tors-index-response xmlns="' + space + b'"><omobility-id>' + mobility
+        + b"</omobility-id></imobility-tors-index-response>"
+    )  # fmt: skip
+    return [
+        SavedReply(index, "application/xml", "POST", target=".*index"),
+        SavedReply(data, "application/xml", "POST"),
+    ]
+
+
+def one_host(connector: Connector) -> Connector:
+    """Read one host alone, at the address of the connector."""
+    stream = connector.streams["transcripts"]
+    each = stream.for_each["host"]
+    name, host = next(iter((each.in_.parties or {}).items()))
+    here_alone = {name: host.model_copy(update={"url": None})}
+    loop = each.model_copy(update={"in_": each.in_.model_copy(update={"parties": here_alone})})
+    return connector.with_streams(
+        {"transcripts": stream.model_copy(update={"for_each": {"host": loop}})}
+    )
+
+
 def institution_first(data: bytes, _: str) -> list[SavedReply]:
     """Serve the saved reports of another institution as those of this one."""
     saved = (
@@ -298,6 +324,13 @@ CASES: list[Case] = [
         got("text/plain"),
         adapt=pulled_base64,
     ),
+    Case(
+        "eu-ewp-tors",
+        "transcripts",
+        "registries/ewp/imobility-tors-get-response-example.xml",
+        index_first,
+        adapt=one_host,
+    ),
     Case("eu-eche", "charters", "providers/eche/eche-list-2026-04-08.csv", got("text/csv")),
     Case(
         "eu-deqar",
@@ -331,6 +364,8 @@ NOT_READ = {
     "registries/emrex-elmo/legacy-0.x-norway.xml": "the format before 1.0, which no result service sends any more",
     "registries/emrex-elmo/legacy-0.x-nested-finland.xml": "the format before 1.0, which no result service sends any more",
     "registries/emrex-elmo/own-catalog.xml": "an XML catalogue",
+    "registries/ewp/imobility-tors-index-response-example.xml": "lists other mobilities than the saved transcript",
+    "registries/ewp/courses-response-example.xml": "the catalogue of courses, which no connector reads",
 }  # fmt: skip
 
 

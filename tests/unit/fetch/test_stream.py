@@ -173,7 +173,15 @@ def test_institutions_have_their_own_connection(tmp_path):
                 connector, {"key": b"k1", "persons": b"k2"}.__getitem__, "production"
             ) as client:
                 found = [page async for page in read_pages(connector, "things", WINDOW, client)]
+                named = [
+                    page
+                    async for page in read_pages(
+                        connector, "things", WINDOW, client, subjects={"school": ["second"]}
+                    )
+                ]
             assert ids(found) == ["first", "second"]
+            assert ids(named) == ["second"], "a named institution keeps its address"
+            assert one.asked.pop().headers["x-key"] == "k2", "and its credentials"
             assert [asked.target for asked in one.asked] == ["/api/r", "/own/r"]
             assert [asked.headers["x-key"] for asked in one.asked] == ["k1", "k2"]
             running = split_by_party(connector)
