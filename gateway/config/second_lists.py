@@ -161,7 +161,9 @@ class Join(ConfigModel):
         description="The key inside a record of the second list; without it, every record of the "
         "reply to a request with {id} belongs to the stream's record",
     )
-    to: Expression = Field(description="The key inside the stream's record")
+    to: Expression = Field(
+        description="The key inside the stream's record; with several keys, the records of each"
+    )
     many: bool = Field(True, description="False when at most one record joins")
     missing: Literal["skip", "empty", "retry"] = Field(
         "skip",
@@ -173,10 +175,13 @@ class Join(ConfigModel):
     @property
     def is_per_record(self) -> bool:
         """Whether the request contains the id of a record, so that each record has its own."""
-        return (
-            self.request is not None
-            and re.search(r"\{id[:}]", self.request.model_dump_json()) is not None
-        )
+        return self.request is not None and "id" in self.placeholders
+
+    @property
+    def placeholders(self) -> frozenset[str]:
+        """The names of the placeholders in the request."""
+        text = self.request.model_dump_json() if self.request else ""
+        return frozenset(re.findall(r"\{(\w+)[:}]", text))
 
     @model_validator(mode="after")
     def _check_key(self) -> Self:

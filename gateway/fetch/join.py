@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -26,6 +26,8 @@ from gateway.records import INVALID_ID_PREFIX, MISSING_ID_PREFIX
 log = structlog.get_logger()
 
 Index = dict[str, list[Any]]
+Ask = tuple[str, tuple[str, ...]]
+"""One request of a joined list: the key, and the values of ``keep`` that the request reads."""
 
 
 @dataclass(slots=True)
@@ -117,55 +119,91 @@ class RecordJoiner:
     async def _join_per_record(
         self, rule: Join, items: list[SelectedNode], iteration: LoopIteration
     ) -> list[SelectedNode]:
-        """Request the joined records of each item, up to the concurrency limit of the registry."""
+        """Request the joined records of each item, once for items of the page that share a key."""
+        names = sorted(rule.placeholders)
+        asks = [self._asks(rule, item, names) for item in items]
+        contexts = {
+            ask: item.context
+            for item, own in zip(items, asks, strict=True)
+            if own is not None
+            for ask in own
+        }
+        answers = await self._answers(rule, contexts, iteration)
+        joined = (
+            self._join_answers(rule, item, own, answers)
+            for item, own in zip(items, asks, strict=True)
+        )
+        return [item for item in joined if item is not None]
+
+    def _asks(self, rule: Join, item: SelectedNode, names: Sequence[str]) -> list[Ask] | None:
+        """Return the requests of an item, or ``None`` if its keys cannot be read."""
+        keys = self._keys(rule, item)
+        if keys is None or not all(map(is_storable, keys)):
+            return None
+        read = tuple(item.context.get(name, "") for name in names)
+        return [(key, read) for key in keys]
+
+    async def _answers(
+        self, rule: Join, contexts: Mapping[Ask, Mapping[str, str]], iteration: LoopIteration
+    ) -> dict[Ask, list[Any] | StreamError]:
+        """Send each request, up to the concurrency limit of the registry."""
         second = self._second_list(rule)
 
-        failures: dict[int, StreamError] = {}
-
-        async def join_item(item: SelectedNode) -> SelectedNode:
-            key = self._key(rule, item)
-            if key is None:
-                return replace(item, unreadable="join.to")
-            if not key:
-                return self._attach(rule, item, [])
-            if not is_storable(key):
-                return replace(item, unreadable="join.to")
-            values = {**iteration.values, **item.context, "id": key}
+        async def answer(ask: Ask) -> list[Any] | StreamError:
+            key = ask[0]
+            values = {**iteration.values, **contexts[ask], "id": key}
             try:
                 options = iteration.options_of_record(self.runner.client, [key])
                 reply = await read_all_pages(second, self.runner, values, options)
                 matches = self._matches(rule, reply.documents, key)
             except StreamError as error:
-                if error.reason in UNSENT:
-                    return replace(item, unreadable="join.to")
-                self.refused.refuse(error, rule.missing)
-                failures[id(item)] = error
-                return item
+                if error.reason not in UNSENT:
+                    self.refused.refuse(error, rule.missing)
+                return error
             self.refused.note_success()
-            return self._attach(rule, item, matches)
+            return matches
 
-        joined: list[SelectedNode | None] = []
+        asks = list(contexts)
+        answers: list[list[Any] | StreamError] = []
         width = max(1, self.runner.protocol.limits.concurrency)
-        for start in range(0, len(items), width):
-            joined += await asyncio.gather(*map(join_item, items[start : start + width]))
-        for number, item in enumerate(items):
-            if error := failures.get(id(item)):
-                joined[number] = self._without_joined(rule, item, error)
-        return [item for item in joined if item is not None]
+        for start in range(0, len(asks), width):
+            answers += await asyncio.gather(*map(answer, asks[start : start + width]))
+        return dict(zip(asks, answers, strict=True))
 
-    def _without_joined(
-        self, rule: Join, item: SelectedNode, error: StreamError
+    def _join_answers(
+        self,
+        rule: Join,
+        item: SelectedNode,
+        asks: list[Ask] | None,
+        answers: Mapping[Ask, list[Any] | StreamError],
     ) -> SelectedNode | None:
-        """Return a record whose own request was refused, or ``None`` when it is skipped."""
-        reason = skip_reason(error)
-        is_refused = reason in REFUSALS and self.refused.failure_of_all is None
-        if rule.missing == "empty" and is_refused:
-            return self._attach(rule, item, [])
+        """Return an item with the answers to its requests, or ``None`` when it is skipped."""
+        if asks is None:
+            return replace(item, unreadable="join.to")
+        matches: list[Any] = []
+        for ask in asks:
+            found = answers[ask]
+            if isinstance(found, StreamError):
+                if found.reason in UNSENT:
+                    return replace(item, unreadable="join.to")
+                if not self._joins_nothing(rule, found):
+                    self._skip(rule, item, found)
+                    return None
+            else:
+                matches += found
+        return self._attach(rule, item, matches)
+
+    def _joins_nothing(self, rule: Join, error: StreamError) -> bool:
+        """Return whether a refused request means that there is nothing to join."""
+        is_refused = skip_reason(error) in REFUSALS and self.refused.failure_of_all is None
+        return rule.missing == "empty" and is_refused
+
+    def _skip(self, rule: Join, item: SelectedNode, error: StreamError) -> None:
         native_id = self.selector.native_id(item, self.selector.body(item))
         is_readable = not native_id.startswith((MISSING_ID_PREFIX, INVALID_ID_PREFIX))
         is_declared = "missing" in rule.model_fields_set
+        reason = skip_reason(error)
         self.refused.skip(native_id if is_readable else None, reason, is_declared=is_declared)
-        return None
 
     def _attach(self, rule: Join, item: SelectedNode, matches: list[Any]) -> SelectedNode:
         if not rule.many and len(matches) > 1:
@@ -180,17 +218,21 @@ class RecordJoiner:
         )
 
     def _attach_from(self, rule: Join, item: SelectedNode, index: Index) -> SelectedNode:
-        key = self._key(rule, item)
-        if key is None:
+        keys = self._keys(rule, item)
+        if keys is None:
             return replace(item, unreadable="join.to")
-        return self._attach(rule, item, index.get(key, []))
+        return self._attach(rule, item, [node for key in keys for node in index.get(key, [])])
 
-    def _key(self, rule: Join, item: SelectedNode) -> str | None:
-        """Return the key of an item, or ``None`` if its expression cannot use the values."""
+    def _keys(self, rule: Join, item: SelectedNode) -> list[str] | None:
+        """Return the distinct keys of an item, or only the first one with ``many: false``.
+
+        Return ``None`` if the expression cannot use the values.
+        """
         try:
-            return self._first_text(item.kind, rule.to, item.node)
+            keys = list(dict.fromkeys(self._texts(item.kind, rule.to, item.node)))
         except RECORD_ERRORS:
             return None
+        return keys if rule.many else keys[:1]
 
     def _matches(self, rule: Join, lists: Iterable[ListedNodes], key: str) -> list[Any]:
         """Return the records of one record's own list; without a key, all of them belong to it."""
@@ -242,11 +284,9 @@ class RecordJoiner:
         return True
 
     def _first_text(self, kind: str, expression: str, node: Any) -> str:
-        return next(
-            (
-                text
-                for value in self.runner.expressions(kind, expression)(node, {})
-                if (text := stripped_text(value))
-            ),
-            "",
-        )
+        return next(self._texts(kind, expression, node), "")
+
+    def _texts(self, kind: str, expression: str, node: Any) -> Iterator[str]:
+        for value in self.runner.expressions(kind, expression)(node, {}):
+            if text := stripped_text(value):
+                yield text

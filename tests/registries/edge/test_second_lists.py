@@ -468,3 +468,46 @@ def test_values_of_one_record_are_no_sign_of_more(fact: dict[str, Any]) -> None:
 
     text = "expand: {request: {get: '/one/{id}'}, id: id}\n" + SCAN
     assert isinstance(poll(route, text, MemoryStreamState()), PollResult)
+
+
+EACH = "join: [{into: parts, request: {get: '/parts/{id}'}, records: items, to: %s}]\n"
+
+
+def test_records_of_a_page_that_share_a_key_need_one_request() -> None:
+    registry, state = Registry(), MemoryStreamState()
+    for number, award in enumerate(registry.awards):
+        award["of"] = f"k{number // 2}"
+    registry.parts = [{"n": 0}]
+    assert isinstance(poll(registry, EACH % "of" + SCAN, state), PollResult)
+    assert registry.requests == ["/r", "/parts/k0", "/parts/k1"]
+    assert len(state.bodies) == 3
+
+
+@pytest.mark.parametrize("join", [EACH % "of", JOIN.replace("to: id", "to: of") % ("", "")])
+def test_record_with_several_keys_gets_the_records_of_each(join: str) -> None:
+    parts = {"k0": [0, 1], "k1": [2], "k2": [3]}
+
+    def registry(path: str, _query: dict[str, str]) -> Any:
+        if path == "/parts":
+            return {"items": [{"of": of, "n": n} for of, ns in parts.items() for n in ns]}
+        if path.startswith("/parts/"):
+            return {"items": [{"n": n} for n in parts[path.removeprefix("/parts/")]]}
+        return {"items": [item("a0", of=["k0", "k2", "k0"]), item("a1", of=[])]}
+
+    state = MemoryStreamState()
+    assert isinstance(poll(registry, join + SCAN, state), PollResult)
+    assert parts_of(state) == {"a0": [0, 1, 3], "a1": []}
+
+
+@pytest.mark.parametrize(("missing", "expected"), [("empty", {"a0": [0]}), ("skip", {})])
+def test_record_of_which_one_key_is_refused(missing: str, expected: Any) -> None:
+    def registry(path: str, _query: dict[str, str]) -> Any:
+        if path == "/parts/k0":
+            return {"items": [{"n": 0}]}
+        if path == "/parts/k1":
+            return 404, {}
+        return {"items": [item("a0", of=["k0", "k1"])]}
+
+    state = MemoryStreamState()
+    poll(registry, (EACH % "of").replace("to: of", f"to: of, missing: {missing}") + SCAN, state)
+    assert parts_of(state) == expected
