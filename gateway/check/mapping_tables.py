@@ -10,6 +10,7 @@ from datetime import date, timedelta
 from itertools import pairwise
 from pathlib import Path
 
+from gateway.check.crosswalks import check_crosswalks
 from gateway.check.institution_lists import check_institutions
 from gateway.config.mapping_tables import (
     RELATIONS_WITH_LEVEL,
@@ -69,6 +70,7 @@ def _file(
         yield from _framework(framework, document, ("frameworks", key))
     yield from _check_ambiguous_numbers(mapping, document)
     yield from _credits(mapping.credits, document)
+    yield from check_crosswalks(mapping, document)
     yield from check_institutions(mapping, document)
 
 

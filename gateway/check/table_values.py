@@ -31,6 +31,14 @@ def findings(
                     yield document.make_finding(
                         "wrong-type", ("tables", table, "map", code), problem, key=False
                     )
+            elif tables is not None and tables.crosswalk(connector.country, table) is not None:
+                if target.path[-1] != "isced_f":
+                    yield document.make_finding(
+                        "wrong-table",
+                        (*place, "table"),
+                        f"{table} gives fields of ISCED-F, and '{'.'.join(target.path)}' holds "
+                        "none; fill isced_f with it",
+                    )
             elif tables is not None:
                 rows = tables.code_rows(connector.country, table)
                 for code, problem in _problems(rows, target, stream.zone):

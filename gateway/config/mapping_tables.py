@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema
 
-from gateway.config.types import ConfigModel, Day, OneOrMore, text_matching
+from gateway.config.types import ConfigModel, Day, Name, OneOrMore, text_matching
 from gateway.config.validation import validate_document
 from gateway.config.yaml.document import YamlDocument, read_yaml
 from gateway.errors import ConfigError, Finding
@@ -280,6 +280,55 @@ class InstitutionList(ConfigModel):
     )
 
 
+def _several(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+IscedFields = Annotated[
+    OneOrMore[
+        Annotated[
+            str,
+            text_matching(
+                r"^[0-9]{2,4}$", "an ISCED-F field has 2, 3 or 4 digits, in quotes, such as '0715'"
+            ),
+        ]
+    ],
+    BeforeValidator(_several),
+    Field(min_length=1),
+]
+
+
+class CrosswalkVersion(ValidityPeriod):
+    """One edition of a national classification of fields, with the ISCED-F field of each code."""
+
+    version: Text = Field(description="Edition of the classification, as its publisher names it")
+    source: Text = Field(
+        description="Title, publisher and address of the publication that states the fields"
+    )
+    as_of: Day = Field(description="Day on which the source was read")
+    rows: dict[str, IscedFields] = Field(
+        min_length=1,
+        description="National code to ISCED-F field; several fields mean that the publisher "
+        "states several, so the code gives none",
+    )
+
+
+class Crosswalk(ConfigModel):
+    """A national classification of fields of education, and its relation to ISCED-F."""
+
+    name: Text
+    note: str | None = None
+    unmapped: Annotated[
+        Literal["flag", "null"],
+        BeforeValidator(lambda value: "null" if value is None else value),
+    ] = Field(
+        "flag",
+        description="Treatment of a code without a row: an issue, "
+        "or null for a list that does not name every code",
+    )
+    versions: OneOrMore[CrosswalkVersion] = Field(min_length=1)
+
+
 class Mapping(ConfigModel):
     """One file, for a country, for a part of a country with its own framework, or for the EU."""
 
@@ -296,6 +345,10 @@ class Mapping(ConfigModel):
     credits: OneOrMore[CreditUnit] = ()
     grading: OneOrMore[GradingScale] = ()
     codes: dict[str, CodeTable] = Field(default_factory=dict)
+    fields: dict[Name, Crosswalk] = Field(
+        default_factory=dict,
+        description="National classifications of fields, by the name that `table` of a rule uses",
+    )
     institutions: OneOrMore[InstitutionList] = Field(
         (), description="Institutions by national number, where no register of providers has them"
     )

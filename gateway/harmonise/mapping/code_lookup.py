@@ -7,8 +7,14 @@ from typing import Any
 
 from gateway.config.rules import LocalTable
 from gateway.harmonise.mapping.rule_functions import FieldRejected, MappingState, StatefulConvert
-from gateway.harmonise.tables.compiled_tables import NoCodeMatch, Tables
+from gateway.harmonise.tables.compiled_tables import NoCodeMatch, NoField, Tables
 from gateway.records import Issue, Lookup
+
+ISCED_AMBIGUOUS, ISCED_NOT_STATED = "isced_ambiguous", "isced_not_stated"
+"""The codes of the issues of a national code for which its publisher states several fields or none.
+
+The registry sent a code that it uses correctly. So the entry is incomplete, not wrong.
+"""
 
 
 class ConnectorTableLookup:
@@ -52,7 +58,10 @@ class ConnectorTableLookup:
 
 
 class MappingTableLookup:
-    """A lookup in a code table of the country or of the EU, at the date of the record."""
+    """A lookup in a code table of the country or of the EU, at the date of the record.
+
+    ``country`` is that of the connector, or empty if each record has its own.
+    """
 
     def __init__(
         self,
@@ -72,9 +81,11 @@ class MappingTableLookup:
 
     @property
     def exists(self) -> bool:
-        """Whether the table exists. True if no tables are loaded."""
+        """Whether the table exists, in some country at least. True if no tables are loaded."""
         if self._tables is None:
             return True
+        if not self._country:
+            return self._tables.has_code_table(self._name)
         answer = self._tables.code(self._country, self._name, "", None)
         return not (isinstance(answer, NoCodeMatch) and answer.reason == "table_unknown")
 
@@ -86,7 +97,10 @@ class MappingTableLookup:
         if self._tables is None:
             return handle_unmapped("reject", self._name, self._field, state, "no_tables")
         answer = self._tables.code(
-            self._country, self._name, code, self._reference_date(state.values)
+            self._country or state.country,
+            self._name,
+            code,
+            self._reference_date(state.values),
         )
         if isinstance(answer, NoCodeMatch):
             return handle_unmapped(
@@ -108,13 +122,54 @@ class MappingTableLookup:
         return answer.value
 
     def _reference_date(self, values: dict[str, Any]) -> date | None:
-        for path in self._dates:
-            here: Any = values
-            for part in path:
-                here = here.get(part) if isinstance(here, dict) else None
-            if here is not None:
-                return here.date() if hasattr(here, "date") else here  # type: ignore[no-any-return]
+        return _first_day(self._dates, values)
+
+
+class CrosswalkLookup:
+    """A lookup of the ISCED-F field of a code, in a crosswalk of the country.
+
+    The edition in force counts, unless the rule names a target with another day. A code without
+    one single field gives no value and an issue. It never rejects the record.
+    """
+
+    def __init__(self, tables: Tables, country: str, name: str, field: str, at: str | None) -> None:
+        self._tables, self._country, self._name, self._field = tables, country, name, field
+        self._dates = reference_date_paths(at) if at else ()
+        crosswalk = tables.crosswalk(country, name)
+        self._unmapped = crosswalk.unmapped if crosswalk else "flag"
+
+    def __call__(self, code: str, state: MappingState) -> str | None:
+        """Return the field of a code and add the row to the lookups of the state."""
+        day = _first_day(self._dates, state.values)
+        found = self._tables.field(self._country, self._name, code, day)
+        if not isinstance(found, NoField):
+            state.lookups.append(
+                Lookup(
+                    field=self._field,
+                    table=found.table,
+                    version=found.version,
+                    row=found.row,
+                    source=found.source,
+                )
+            )
+            return found.isced_f
+        if found.reason == "ambiguous":
+            message = f"{self._name} states several fields: {', '.join(found.candidates)}"
+            state.issues.append(Issue(code=ISCED_AMBIGUOUS, field=self._field, message=message))
+        elif self._unmapped == "flag":
+            message = f"no row of {self._name} states a field for this code"
+            state.issues.append(Issue(code=ISCED_NOT_STATED, field=self._field, message=message))
         return None
+
+
+def _first_day(paths: tuple[tuple[str, ...], ...], values: dict[str, Any]) -> date | None:
+    for path in paths:
+        here: Any = values
+        for part in path:
+            here = here.get(part) if isinstance(here, dict) else None
+        if here is not None:
+            return here.date() if hasattr(here, "date") else here  # type: ignore[no-any-return]
+    return None
 
 
 def reference_date_paths(at: str | None) -> tuple[tuple[str, ...], ...]:

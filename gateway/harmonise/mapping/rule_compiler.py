@@ -27,17 +27,24 @@ from gateway.harmonise.mapping import combined_values, rule_functions
 from gateway.harmonise.mapping.achievement import Judge, compile_achievement, judge_all
 from gateway.harmonise.mapping.code_lookup import (
     ConnectorTableLookup,
+    CrosswalkLookup,
     MappingTableLookup,
     reference_date_paths,
 )
 from gateway.harmonise.mapping.constants import compile_constant
 from gateway.harmonise.mapping.conversion import build_conversion, compile_casts
 from gateway.harmonise.mapping.language_maps import language_map
+from gateway.harmonise.mapping.record_country import (
+    FIELD,
+    CountryFinder,
+    compile_record_country,
+)
 from gateway.harmonise.mapping.rule_context import (
     RuleContext,
     RuleProblem,
     expected_rule_form,
     inherit_options,
+    unknown_variables,
 )
 from gateway.harmonise.mapping.rule_functions import (
     CompiledRule,
@@ -238,23 +245,8 @@ class RuleCompiler:
             )
         self.reads |= select.first_names
         self.variables |= select.variables
-        for variable in (
-            select.variables
-            - set(self.around.stream.keep)
-            - set(self.around.stream.for_each)
-            - _BUILT_IN_NAMES
-        ):
-            known = ", ".join(
-                f"${known}"
-                for known in sorted(
-                    {*self.around.stream.keep, *self.around.stream.for_each, *_BUILT_IN_NAMES}
-                )
-            )
-            self._problem(
-                "unknown-name",
-                place,
-                f"${variable} is kept nowhere; add it under keep (known: {known})",
-            )
+        for message in unknown_variables(self.around.stream, select.variables):
+            self._problem("unknown-name", place, message)
         if self.on_value is not None:
             return replace(
                 select,
@@ -319,11 +311,15 @@ class RuleCompiler:
             return ConnectorTableLookup(
                 connector.tables[table], table, name, connector.connector, connector.digest
             )
+        tables, country = self.around.tables, connector.country
+        if tables is not None and tables.crosswalk(country, table) is not None:
+            return CrosswalkLookup(tables, country, table, name, rule.at)
+        several = self.around.stream.record_country is not None
         remote = MappingTableLookup(
-            self.around.tables, connector.country, table, name, reference_date_paths(rule.at)
+            tables, "" if several else country, table, name, reference_date_paths(rule.at)
         )
         if not remote.exists:
-            file = f"mappings/{connector.country.lower()}.yaml"
+            file = "any file of mappings/" if several else f"mappings/{country.lower()}.yaml"
             message = f"'{table}' is neither under tables nor in {file}; add it"
             self._problem("unknown-table", (*place, "table"), message)
         return remote
@@ -415,6 +411,16 @@ class RuleCompiler:
                 judges.append(compile_achievement(rule, select, self.nulls))
         return judge_all(judges)
 
+    def record_country(self) -> CountryFinder | None:
+        """Compile ``record_country``. The result is ``None`` if the stream has one country."""
+        text = self.around.stream.record_country
+        if text is None:
+            return None
+        self.protected = False
+        return compile_record_country(
+            self._expression(text, (FIELD,)), self.nulls, self.around.tables
+        )
+
     def _compile_languages(
         self, rule: MappingRule, languages: Languages, name: str, place: tuple[str | int, ...]
     ) -> CompiledRule:
@@ -437,6 +443,3 @@ class RuleCompiler:
             rule.pick,
             lambda text, key: self._select(text, (*place, key)),
         )
-
-
-_BUILT_IN_NAMES = frozenset({"parent", "native_id", "kind", "version", "signed_original", "file"})

@@ -14,8 +14,15 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from gateway.config.mapping_tables import CodeVersion, GradingScale, Mapping, load_mappings
+from gateway.config.mapping_tables import (
+    CodeVersion,
+    Crosswalk,
+    GradingScale,
+    Mapping,
+    load_mappings,
+)
 from gateway.harmonise.tables.credits import CreditMatch, Credits, NoCredits
+from gateway.harmonise.tables.crosswalks import Crosswalks, FieldMatch, NoField
 from gateway.harmonise.tables.institutions import Institutions
 from gateway.harmonise.tables.level_and_credit_rules import RuleOutcomeCache
 from gateway.harmonise.tables.levels import LevelMatch, Levels, NoLevel
@@ -23,9 +30,11 @@ from gateway.harmonise.tables.levels import LevelMatch, Levels, NoLevel
 __all__ = [
     "CodeMatch",
     "CreditMatch",
+    "FieldMatch",
     "LevelMatch",
     "NoCodeMatch",
     "NoCredits",
+    "NoField",
     "NoLevel",
     "Tables",
 ]
@@ -60,6 +69,7 @@ class Tables:
     __slots__ = (
         "_codes",
         "_credits",
+        "_crosswalks",
         "_grading",
         "_levels",
         "digest",
@@ -82,6 +92,7 @@ class Tables:
         }
         self.institutions = Institutions(self.mappings)
         """The institutions by national number."""
+        self._crosswalks = Crosswalks(self.mappings)
         self._codes = {
             (mapping.country, name): table.versions
             for mapping in self.mappings
@@ -132,12 +143,35 @@ class Tables:
                 return _code(owner, name, versions, value, on)
         return NoCodeMatch(reason="table_unknown", table=name)
 
+    def has_tables(self, country: str) -> bool:
+        """Return whether a mapping file describes the education system of a country."""
+        return self._levels.system(country) is not None
+
+    def has_code_table(self, name: str) -> bool:
+        """Return whether any country has a code table of this name."""
+        return any(name == other for _, other in self._codes)
+
     def code_rows(self, country: str, name: str) -> dict[str, str | int | bool | None]:
         """Return the rows of all versions of a code table, or nothing if there is no table."""
         for owner in (self._levels.system(country) or "", "EU"):
             if versions := self._codes.get((owner, name)):
                 return {code: value for version in versions for code, value in version.map.items()}
         return {}
+
+    def crosswalk(self, country: str, name: str) -> Crosswalk | None:
+        """Return the crosswalk of a national classification of fields, or ``None``."""
+        return self._crosswalks.get(self._levels.system(country) or "", name)
+
+    def crosswalk_names(self, country: str) -> tuple[str, ...]:
+        """Return the classifications of fields that the tables of a country relate to ISCED-F."""
+        return self._crosswalks.names(self._levels.system(country) or "")
+
+    def field(
+        self, country: str, classification: str, code: str, on: date | None = None
+    ) -> FieldMatch | NoField:
+        """Return the ISCED-F field of a national code, or the reason why there is none."""
+        system = self._levels.system(country) or ""
+        return self._crosswalks.find(system, classification, code, on)
 
     def grading_scale(self, country: str, scale: str) -> GradingScale | None:
         """Return a grading scale of the country, to check or show a grade.
