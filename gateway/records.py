@@ -339,6 +339,8 @@ class Provenance(Struct, frozen=True, kw_only=True, omit_defaults=True):
     issues: tuple[Issue, ...] = ()
     annex1: dict[str, bool] = {}
     quality_assurance: dict[str, str] = {}
+    country: str = ""
+    """The country of the record, if its source holds records of several countries."""
 
 
 class Accepted(Struct, frozen=True, kw_only=True):
@@ -364,6 +366,8 @@ class Rejected(Struct, frozen=True, kw_only=True):
     detail: str = ""
     config_digest: str = ""
     tables_digest: str = ""
+    country: str = ""
+    """The country of the record, if its source holds records of several countries."""
 
 
 class Withheld(Struct, frozen=True, kw_only=True):
@@ -392,6 +396,10 @@ class Document(Struct, frozen=True, kw_only=True):
     subject: str
     schema: str
     """The CloudEvents dataschema, which is the ``$id`` of the JSON Schema of the value."""
+    record_type: str = ""
+    """The type of the record, as connector files write it, for an incomplete entry."""
+    missing: tuple[str, ...] = ()
+    """The fields that LOQ requires and an incomplete entry lacks."""
 
 
 __all__ = [

@@ -13,7 +13,7 @@ from gateway.config.expressions.compiler import ExpressionError, compile_express
 from gateway.config.yaml.document import YamlDocument
 from gateway.errors import Finding
 from gateway.fetch.charset import text_bytes
-from gateway.harmonise.harmoniser import find_rule_problems
+from gateway.harmonise.compiled_stream import find_rule_problems
 from gateway.harmonise.rule_findings import CHECK_KEY
 from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.harmonise.values.payload import PayloadError, xml_element

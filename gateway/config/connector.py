@@ -274,6 +274,11 @@ class Stream(ConfigModel):
     schema_: SchemaCheck | None = Field(
         None, alias="schema", description="Check of replies against a schema"
     )
+    record_country: Expression | None = Field(
+        None,
+        description="For a source that holds records of several countries: the country of each "
+        "record, whose tables in mappings/ apply instead of those of the connector's `country`",
+    )
     iri: (
         Annotated[
             str,
@@ -290,6 +295,11 @@ class Stream(ConfigModel):
     null_values: OneOrMore[str] = Field(
         (),
         description="Texts that mean no value, such as - or 9999; a blank text always does",
+    )
+    incomplete_entries: Literal["publish", "reject"] = Field(
+        "publish",
+        description="Catalogue entries without a field that the registry does not hold and LOQ "
+        "requires: publish writes them to catalogue.incomplete-entries.v1",
     )
     zone: Zone = Field("UTC", description="Zone of times without a zone")
     map: Rules = Field({}, description="One rule for each target")

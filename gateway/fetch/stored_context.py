@@ -22,7 +22,7 @@ from gateway.fetch.request_builder import SecretValue
 from gateway.fetch.secrets import text_secret
 from gateway.records import RawRecord
 
-_READ_AFTER_FETCH = ("map", "kinds", "achieved", "iri")
+_READ_AFTER_FETCH = ("map", "kinds", "achieved", "record_country", "iri")
 """The fields of a stream that read values around a record after the record is stored."""
 
 
@@ -38,8 +38,10 @@ def unread_names(stream: Stream) -> frozenset[str]:
         for name, loop in stream.for_each.items()
         if loop.in_.secret or loop.in_.stream or loop.in_.request
     }
-    copies = {kept for kept, text in stream.keep.items() if any(_reads(text, one) for one in names)}
-    return _unread(stream, names | copies)
+    for kept, text in stream.keep.items():
+        if any(_reads(text, one) for one in names):
+            names.add(kept)
+    return _unread(stream, names)
 
 
 def request_secrets(

@@ -11,7 +11,7 @@ from typing import Any
 from gateway.config.connector import Connector, Stream
 from gateway.config.expressions.compiler import text_of
 from gateway.config.rules import MappingRule, pseudonym_kinds
-from gateway.harmonise.harmoniser import CompiledStream
+from gateway.harmonise.compiled_stream import CompiledStream
 from gateway.harmonise.mapping.rule_context import RuleContext
 from gateway.harmonise.mapping.rule_functions import FieldRejected, MappingState, apply_rules
 from gateway.harmonise.pseudonyms import pseudonymiser

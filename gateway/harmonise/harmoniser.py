@@ -12,25 +12,21 @@ each record first. If it fails, the rules run one by one
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
-from gateway.config.connector import Connector, Stream, payload_format
+from gateway.config.connector import Connector
 from gateway.config.expressions.compiler import EvaluationError
-from gateway.config.expressions.conditions import text_matcher
-from gateway.config.target_fields import REQUIRED, record_type
 from gateway.errors import ConfigError, Finding
-from gateway.harmonise.mapping.achievement import NOT_ACHIEVED, Judge, Shortfall
-from gateway.harmonise.mapping.code_generator import MapFunction, generate
+from gateway.harmonise.compiled_stream import CompiledKind, CompiledStream
+from gateway.harmonise.mapping.achievement import NOT_ACHIEVED, Shortfall
 from gateway.harmonise.mapping.language_maps import LANGUAGE_UNKNOWN
-from gateway.harmonise.mapping.rule_compiler import RuleCompiler
+from gateway.harmonise.mapping.record_country import RecordCountry
 from gateway.harmonise.mapping.rule_context import RuleContext, RuleProblem
 from gateway.harmonise.mapping.rule_functions import (
     FieldRejected,
-    FieldRule,
     MappingState,
     ValueObserver,
     apply_rules,
@@ -39,13 +35,9 @@ from gateway.harmonise.quality_assurance import Providers
 from gateway.harmonise.record_gaps import missing_id_detail, note_gaps
 from gateway.harmonise.record_rules import apply_record_rules
 from gateway.harmonise.tables.compiled_tables import Tables
+from gateway.harmonise.tables.institutions import complete_country
 from gateway.harmonise.type_mismatch import describe_mismatch
-from gateway.harmonise.values.payload import (
-    PayloadError,
-    json_value,
-    may_hold_invisible_text,
-    xml_element,
-)
+from gateway.harmonise.values.payload import PayloadError
 from gateway.harmonise.values.text import CastError
 from gateway.records import (
     CONFLICT_CONTEXT_KEY,
@@ -64,24 +56,7 @@ from gateway.records import (
 )
 
 _NO_CONTEXT: Mapping[str, Any] = MappingProxyType({})
-
-
-@dataclass(frozen=True, slots=True)
-class CompiledKind:
-    """The compiled rules of one kind of record."""
-
-    emits: str
-    record: type[Any]
-    steps: tuple[FieldRule, ...]
-    run: MapFunction
-    source: str
-    skip: str = ""
-    judge: Judge | None = None
-    """Decides whether a record is an award, if the connector file says so."""
-    required: tuple[str, ...] = ()
-    """Targets without which a record is rejected."""
-    expects_kind: bool = False
-    """Whether a rule fills the kind of a credential."""
+_RunMapping = Callable[[RawRecord, CompiledKind, Any, CompiledStream, RecordCountry], Outcome]
 
 
 class Harmoniser:
@@ -102,6 +77,7 @@ class Harmoniser:
     ) -> None:
         self.connector = connector
         self._digest = connector.digest
+        self._country = RecordCountry(connector.country)
         self._tables = tables
         self._tables_digest = tables.digest if tables is not None else ""
         self.providers = providers
@@ -145,11 +121,7 @@ class Harmoniser:
         """Return the Python code generated from the rules of a stream."""
         return self._streams[stream].code()
 
-    def _run_guarded(
-        self,
-        raw: RawRecord,
-        run_mapping: Callable[[RawRecord, CompiledKind, Any, CompiledStream], Outcome],
-    ) -> Outcome:
+    def _run_guarded(self, raw: RawRecord, run_mapping: _RunMapping) -> Outcome:
         try:
             return self._select_and_run(raw, run_mapping)
         except FieldRejected as error:
@@ -171,11 +143,7 @@ class Harmoniser:
             tables_digest=self._tables_digest,
         )
 
-    def _select_and_run(
-        self,
-        raw: RawRecord,
-        run_mapping: Callable[[RawRecord, CompiledKind, Any, CompiledStream], Outcome],
-    ) -> Outcome:
+    def _select_and_run(self, raw: RawRecord, run_mapping: _RunMapping) -> Outcome:
         programs = self._streams.get(raw.stream)
         if programs is None:
             return self._rejected(
@@ -201,7 +169,29 @@ class Harmoniser:
             context = programs.context(raw) if programs.variables else _NO_CONTEXT
             if shortfall := program.judge(node, context):
                 return self._not_an_award(shortfall)
-        return run_mapping(raw, program, node, programs)
+        find_country = programs.find_country
+        if find_country is None:
+            return run_mapping(raw, program, node, programs, self._country)
+        country = find_country(node, programs.context(raw))
+        return self._run_in_country(raw, run_mapping, program, node, programs, country)
+
+    def _run_in_country(
+        self,
+        raw: RawRecord,
+        run_mapping: _RunMapping,
+        program: CompiledKind,
+        node: Any,
+        programs: CompiledStream,
+        country: RecordCountry,
+    ) -> Outcome:
+        """Run the rules for a record of a source of several countries."""
+        try:
+            outcome = run_mapping(raw, program, node, programs, country)
+        except FieldRejected as error:
+            outcome = self._rejected(error.stage, error.field, error.reason, error.detail)
+        if isinstance(outcome, Rejected):
+            return msgspec.structs.replace(outcome, country=country.tables)
+        return outcome
 
     def _reject_unidentified(self, raw: RawRecord) -> Rejected | None:
         """Return the rejection of a record that the poller could not identify or read."""
@@ -238,25 +228,34 @@ class Harmoniser:
         return self._rejected("map", "achieved", shortfall.reason, shortfall.detail)
 
     def _harmonise(
-        self, raw: RawRecord, program: CompiledKind, node: Any, programs: CompiledStream
+        self,
+        raw: RawRecord,
+        program: CompiledKind,
+        node: Any,
+        programs: CompiledStream,
+        country: RecordCountry,
     ) -> Outcome:
         lookups: list[Lookup] = []
-        issues: list[Issue] = []
+        issues = list(country.issues)
         try:
             context = programs.context(raw) if programs.variables else _NO_CONTEXT
-            values = program.run(
-                node, context, lookups, issues, programs.may_hold_invisible_text(raw)
-            )
-            return self._finish(raw, program, values, lookups, issues)
+            hidden = programs.may_hold_invisible_text(raw)
+            values = program.run(node, context, lookups, issues, hidden, country.tables)
+            return self._finish(raw, program, values, lookups, issues, country)
         except (CastError, FieldRejected):
-            return self._run_rules(raw, program, node, programs)
+            return self._run_rules(raw, program, node, programs, country)
 
     def _run_rules(
-        self, raw: RawRecord, program: CompiledKind, node: Any, programs: CompiledStream
+        self,
+        raw: RawRecord,
+        program: CompiledKind,
+        node: Any,
+        programs: CompiledStream,
+        country: RecordCountry,
     ) -> Outcome:
-        state = MappingState()
+        state = MappingState(issues=list(country.issues), country=country.tables)
         apply_rules(program.steps, node, programs.context(raw), state)
-        return self._finish(raw, program, state.values, state.lookups, state.issues)
+        return self._finish(raw, program, state.values, state.lookups, state.issues, country)
 
     def _finish(
         self,
@@ -265,6 +264,7 @@ class Harmoniser:
         values: dict[str, Any],
         found: list[Lookup],
         collected_issues: list[Issue],
+        country: RecordCountry,
     ) -> Outcome:
         values.setdefault("id", raw.native_id)
         if raw.changed_at is not None:
@@ -277,7 +277,7 @@ class Harmoniser:
         lookups, issues = tuple(found), tuple(collected_issues)
         if self._tables is not None:
             answer = apply_record_rules(
-                values, country=self.connector.country, emits=program.emits, tables=self._tables
+                values, country=country.tables, emits=program.emits, tables=self._tables
             )
             if isinstance(answer, Rejected):
                 return self._rejected(answer.stage, answer.field, answer.reason, answer.detail)
@@ -290,7 +290,7 @@ class Harmoniser:
             return self._rejected("map", *describe_mismatch(program.record, error))
         if program.emits in {"student_status", "card"} and not record.esc_agreement:
             return Withheld(reason="no_agreement")
-        record, quality, listed, body_issues = self._identify_institution(record)
+        record, quality, listed, body_issues = self._identify_institution(record, country.known)
         return Accepted(
             record=record,
             provenance=Provenance(
@@ -301,13 +301,19 @@ class Harmoniser:
                 lookups=lookups + listed,
                 issues=issues + body_issues,
                 quality_assurance=quality,
+                country="" if country is self._country else country.tables,
             ),
         )
 
     def _identify_institution(
-        self, record: Record
+        self, record: Record, country: str
     ) -> tuple[Record, dict[str, str], tuple[Lookup, ...], tuple[Issue, ...]]:
-        """Return the record with its institution completed, its quality, lookups and issues."""
+        """Return the record with its institution completed, its quality, lookups and issues.
+
+        An institution without a country is in ``country``, if that is not empty.
+        """
+        if country:
+            record = complete_country(record, country)
         listed: tuple[Lookup, ...] = ()
         if self._tables is not None:
             record, listed = self._tables.institutions.complete_record(record)
@@ -327,109 +333,3 @@ def _explain_missing(name: str, issues: Sequence[Issue]) -> tuple[str, str]:
             )
             return issue.code, text
     return "missing", "expected a value; the registry sent none where the rule looks"
-
-
-class CompiledStream:
-    """The compiled rules of one stream, for each kind of record."""
-
-    def __init__(self, rule_context: RuleContext, on_value: ValueObserver | None = None) -> None:
-        stream = rule_context.stream
-        self.payload = payload_format(rule_context.connector, stream)
-        self.media_type = "application/xml" if self.payload == "xml" else "application/json"
-        compiler = RuleCompiler(rule_context, on_value)
-        self._kinds: list[tuple[Any, CompiledKind]] = []
-        self._kind_cache: dict[str, CompiledKind | None] = {}
-        self._single: CompiledKind | None = None
-        if stream.kinds:
-            for name, kind in stream.kinds.items():
-                emits = kind.emits or stream.emits
-                place = ("kinds", name, "map")
-                own = compiler.steps(kind.map, record_type(emits), place) if not kind.skip else []
-                shared = {
-                    target: rule for target, rule in stream.map.items() if target not in kind.map
-                }
-                common = (
-                    compiler.steps(shared, record_type(emits), ("map",)) if not kind.skip else []
-                )
-                steps = sorted((*common, *own), key=lambda step: step.reads_other_targets)
-                judge = (
-                    compiler.achievement(kind.achieved, ("kinds", name, "achieved"))
-                    if kind.achieved
-                    else compiler.achievement(stream.achieved, ("achieved",))
-                )
-                program = self._program(emits, steps, f"{rule_context.title}.{name}", judge)
-                self._kinds.append((text_matcher((name,)), replace(program, skip=kind.skip or "")))
-        else:
-            steps = compiler.steps(stream.map, record_type(stream.emits), ("map",))
-            judge = compiler.achievement(stream.achieved, ("achieved",))
-            self._single = self._program(stream.emits, steps, rule_context.title, judge)
-        self.problems = list(dict.fromkeys(compiler.problems))
-        self.reads = frozenset(compiler.reads)
-        self.variables = frozenset(compiler.variables)
-
-    def _program(
-        self, emits: str, steps: list[FieldRule], title: str, judge: Judge | None
-    ) -> CompiledKind:
-        made = generate(steps, xml=self.payload == "xml", title=f"rules of {title}")
-        expects_kind = emits == "credential" and any(
-            step.name == "kind" and not step.parents for step in steps
-        )
-        return CompiledKind(
-            emits,
-            record_type(emits),
-            tuple(steps),
-            made.run,
-            made.source,
-            judge=judge if emits == "credential" else None,
-            required=REQUIRED[emits],
-            expects_kind=expects_kind,
-        )
-
-    def code(self) -> str:
-        """Return the generated code of every kind."""
-        programs = (
-            [self._single]
-            if self._single is not None
-            else [program for _, program in self._kinds if not program.skip]
-        )
-        return "\n\n".join(program.source for program in programs if program is not None)
-
-    def for_kind(self, kind: str) -> CompiledKind | None:
-        """Return the compiled rules for a kind of record, or ``None`` if no kind matches."""
-        if self._single is not None:
-            return self._single
-        if kind not in self._kind_cache:
-            if len(self._kind_cache) > 1_000:  # noqa: PLR2004 - payloads choose the kinds
-                self._kind_cache.clear()
-            self._kind_cache[kind] = next(
-                (program for fits, program in self._kinds if fits(kind)), None
-            )
-        return self._kind_cache[kind]
-
-    def parse_payload(self, raw: RawRecord) -> Any:
-        """Return the payload as expressions read it, or raise ``PayloadError``."""
-        if raw.media_type != self.media_type:
-            raise PayloadError("wrong_media_type", f"{self.media_type}, as decode says")
-        return (
-            xml_element(raw.body or b"") if self.payload == "xml" else json_value(raw.body or b"")
-        )
-
-    def may_hold_invisible_text(self, raw: RawRecord) -> bool:
-        """Return whether ASCII texts of the payload may hold invisible characters."""
-        return may_hold_invisible_text(raw.body or b"", xml=self.payload == "xml")
-
-    @staticmethod
-    def context(raw: RawRecord) -> dict[str, Any]:
-        """Return the values that rules read as ``$name``."""
-        return {**raw.context, "native_id": raw.native_id, "kind": raw.kind, "version": raw.version}
-
-
-def find_rule_problems(
-    connector: Connector, stream: Stream, tables: Tables | None, key: bytes
-) -> tuple[list[RuleProblem], frozenset[str]]:
-    """Return the problems of a stream's rules, and the names of the payload that they read."""
-    made = CompiledStream(RuleContext(connector, stream, tables, key))
-    return made.problems, made.reads
-
-
-__all__ = ["Harmoniser", "find_rule_problems"]

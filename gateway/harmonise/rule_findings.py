@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from gateway.config.connector import Connector
 from gateway.config.yaml.document import DocumentPath, YamlDocument
 from gateway.errors import Finding
-from gateway.harmonise.harmoniser import find_rule_problems
+from gateway.harmonise.compiled_stream import find_rule_problems
 from gateway.harmonise.tables.compiled_tables import Tables
 
 CHECK_KEY = b"the key of inline tests, never of a gateway"

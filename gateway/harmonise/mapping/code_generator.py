@@ -52,9 +52,8 @@ NodePath = tuple[Any, ...]
 class GeneratedMapper:
     """The generated function of a kind of record, and its source.
 
-    ``run(node, context, lookups, issues, hidden)`` returns the values. ``hidden`` states whether
-    ASCII texts of the payload may hold invisible characters
-    (:func:`~gateway.harmonise.values.payload.may_hold_invisible_text`).
+    ``run(node, context, lookups, issues, hidden, country)`` returns the values. ``hidden``: ASCII
+    texts may hold invisible characters. ``country``: its tables apply.
     """
 
     run: MapFunction
@@ -151,20 +150,18 @@ class _CodeWriter:
 
     def function(self, steps: Sequence[FieldRule]) -> None:
         """Write the function of all steps."""
-        with self._emit_block("def run(node, context, lookups, issues, hidden=True):"):
+        with self._emit_block('def run(node, context, lookups, issues, hidden=True, country=""):'):
             self._emit("values = {}")
             if not self._xml:
                 with self._emit_block("if type(node) is not dict:"):
                     rules = self._bind("all_rules", steps)
-                    self._emit(f"apply({rules}, node, context, State(values, lookups, issues))")
+                    self._emit(f"apply({rules}, node, context, {_state_of('values')})")
                     self._emit("return values")
             self._emit_rules(steps, "node", "values")
             self._emit("return values")
 
     def _emit_rules(self, steps: Sequence[FieldRule], node: str, values: str) -> None:
-        scope = _Scope(
-            node, values, f"State({values}, lookups, issues)", shared_targets=shared_targets(steps)
-        )
+        scope = _Scope(node, values, _state_of(values), shared_targets=shared_targets(steps))
         if any(map(needs_state, (step.shape for step in steps))):
             state = self._unique_name(f"{self._field}_state" if self._field else "state")
             self._emit(f"{state} = {scope.state}")
@@ -375,7 +372,7 @@ class _CodeWriter:
                     self._emit_rules(shape.steps, item, values)
                 with self._emit_block(f"elif {item} is not None:"):
                     rules = self._bind("rules_of", shape.steps)
-                    self._emit(f"apply({rules}, {item}, context, State({values}, lookups, issues))")
+                    self._emit(f"apply({rules}, {item}, context, {_state_of(values)})")
             with self._emit_block(f"if {values}:"):
                 self._emit(f"{made}.append({values})")
         if has_ordinals(shape.steps):
@@ -444,3 +441,7 @@ class _CodeWriter:
         tag, key, value = tags[-1]
         found = f"{scope.children[tags[:-1]]}.get({tag!r})"
         return found if key is None else f"chosen({found}, {key.encode()!r}, {value!r})"
+
+
+def _state_of(values: str) -> str:
+    return f"State({values}, lookups, issues, country)"

@@ -100,6 +100,6 @@ RUNTIME_NAMES: dict[str, Any] = {
 RESERVED_NAMES = {
     *keyword.kwlist,
     *dir(builtins),
-    *("run", "node", "context", "values", "lookups", "issues", "hidden"),
+    *("run", "node", "context", "values", "lookups", "issues", "hidden", "country"),
 }
 """Names that a generated variable must not have."""

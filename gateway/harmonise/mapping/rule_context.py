@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from gateway.config.connector import Connector, Stream
 from gateway.config.rules import MappingRule
 from gateway.config.target_fields import TargetField
 from gateway.harmonise.tables.compiled_tables import Tables
+
+_BUILT_IN_NAMES = ("parent", "native_id", "kind", "version", "signed_original", "file")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,14 @@ def expected_rule_form(target: TargetField) -> str:
         "dictionary": f"'{name}' has named entries; write {name}.NAME: EXPR",
         "languages": f"'{name}' is a text a language; write {name}.en: or {{languages: …}}",
     }.get(target.value_type, f"'{name}' cannot be filled so")
+
+
+def unknown_variables(stream: Stream, variables: Iterable[str]) -> Iterator[str]:
+    """Yield a message for each name of an expression that the stream does not keep."""
+    names = {*stream.keep, *stream.for_each, *_BUILT_IN_NAMES}
+    known = ", ".join(f"${name}" for name in sorted(names))
+    for variable in sorted(set(variables) - names):
+        yield f"${variable} is kept nowhere; add it under keep (known: {known})"
 
 
 def inherit_options(inner: MappingRule, outer: MappingRule) -> MappingRule:

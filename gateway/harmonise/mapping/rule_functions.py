@@ -39,6 +39,8 @@ class MappingState:
     values: dict[str, Any] = field(default_factory=dict)
     lookups: list[Lookup] = field(default_factory=list)
     issues: list[Issue] = field(default_factory=list)
+    country: str = ""
+    """The country of the record, or an empty text for that of the connector."""
 
 
 RuleFunction = Callable[[Any, Context, MappingState], Any]
@@ -372,7 +374,11 @@ def item_list(
         for item in items:
             values: dict[str, Any] = {}
             apply_rules(
-                steps, item, context, MappingState(values, state.lookups, state.issues), prefix=name
+                steps,
+                item,
+                context,
+                MappingState(values, state.lookups, state.issues, state.country),
+                prefix=name,
             )
             if values:
                 made.append(values)

@@ -35,6 +35,15 @@ BODY_FIELDS: Final[ReadOnly[type, str]] = {
 """The field of each type of record that holds its institution."""
 
 
+def complete_country(record: Record, country: str) -> Record:
+    """Return the record with its institution in a country, if no rule says where it is."""
+    field = BODY_FIELDS.get(type(record), "")
+    body: Organisation | None = getattr(record, field) if field else None
+    if body is None or body.country:
+        return record
+    return replace(record, **{field: replace(body, country=country.partition("-")[0])})
+
+
 class _Listed(NamedTuple):
     """The rows of one number, in the list that states them."""
 

@@ -40,6 +40,9 @@ class Code(StrEnum):
     GRADE_SCALE_OBSOLETE = "grade_scale_obsolete"
     PARTS_DIFFER = "parts_do_not_add_up"
     ACADEMIC_LEVEL = "academic_level_out_of_range"
+    COUNTRY_MISSING = "record_country_missing"
+    COUNTRY_AMBIGUOUS = "record_country_ambiguous"
+    COUNTRY_UNREADABLE = "record_country_unreadable"
 
 
 class RuleDescription(Struct, frozen=True):
@@ -87,6 +90,12 @@ _NO_CREDITS = {
     NoCreditsReason.INSTITUTIONAL: "Each institution has its own table for this unit",
     NoCreditsReason.NOT_CONVERTIBLE: "The unit does not measure workload as ECTS does",
     NoCreditsReason.UNSURE: "The row is not certain enough to state a value",
+}
+
+_NO_COUNTRY = {
+    Code.COUNTRY_MISSING: "The record of a source of several countries names no country",
+    Code.COUNTRY_AMBIGUOUS: "The record names several countries",
+    Code.COUNTRY_UNREADABLE: "The record names its country by a text that is no code of ISO 3166-1",
 }
 
 RULES: dict[str, RuleDescription] = {
@@ -187,5 +196,9 @@ RULES: dict[str, RuleDescription] = {
     Code.ACADEMIC_LEVEL: RuleDescription(
         "R5", "issue", "An enrolment's academic level is EQF 5 to 8; this one is not published"
     ),
+    **{
+        code: RuleDescription("R1", "issue", f"{meaning}, so no national table judges the record")
+        for code, meaning in _NO_COUNTRY.items()
+    },
 }
-"""All codes that :func:`~gateway.harmonise.record_rules.apply_record_rules` uses."""
+"""All codes of the rules for records."""

@@ -103,12 +103,13 @@ XML_GIVEN = (
 
 
 def forms() -> Connector:
-    """A connector whose two streams use every form of a rule."""
+    """A connector whose streams use every form of a rule."""
     text = HEAD + "streams:\n"
     for name, names, given_, identity, nulls, more in (
         ("json", JSON_NAMES, json.dumps(JSON_GIVEN), "code", '["-"]', ""),
         ("plain", JSON_NAMES, json.dumps(JSON_GIVEN), "code", "[]", ""),
         ("xml", XML_NAMES, json.dumps(XML_GIVEN), '"@code"', '["-"]', "    decode: xml\n"),
+        ("own", JSON_NAMES, json.dumps(JSON_GIVEN), "code", "[]", "    record_country: country\n"),
     ):
         text += STREAM.format(name=name, id=identity, nulls=nulls, more=more)
         text += (FORMS % names).replace("HE_RULE", "{const: HE}").replace("GIVEN", given_)
