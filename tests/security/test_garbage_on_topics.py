@@ -30,6 +30,8 @@ from gateway.pipeline.stream_state import StreamState
 from gateway.pipeline.suppression_list import read_suppression_list
 from gateway.records import RawRecord
 from gateway.settings import Settings
+from tests.support import forked_process
+from tests.support.forked_process import FinishedProcess
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 ROOT = Path(__file__).parents[2]
@@ -158,14 +160,9 @@ class Site:
                 cwd=self.folder,
             )
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess:
-        return subprocess.run(
-            [sys.executable, "-m", "gateway", *arguments],
-            env=self.environment,
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=120,
+    def run(self, *arguments: str) -> FinishedProcess:
+        return forked_process.command(
+            *arguments, environment=self.environment, cwd=self.folder, limit=120
         )
 
     def stop(self) -> None:
@@ -191,8 +188,8 @@ def site(tmp_path_factory: pytest.TempPathFactory, broker: Settings) -> Iterator
     site = Site(tmp_path_factory.mktemp("site"), broker)
     site.start()
     deadline = time.monotonic() + 120
-    while "quiet awards" not in site.run("status").stdout or (
-        not site.run("topics", "read", topics.QUALIFICATIONS_TOPIC, "--limit", "40").stdout.count(
+    while "quiet awards" not in site.run("status").out or (
+        not site.run("topics", "read", topics.QUALIFICATIONS_TOPIC, "--limit", "40").out.count(
             '"One"'
         )
     ):
@@ -239,11 +236,11 @@ COMMANDS = [
 @pytest.mark.parametrize("command", COMMANDS)
 def test_command_beside_garbage_ends_without_a_traceback(site: Site, command: str):
     done = site.run(*command.split())
-    assert "Traceback" not in done.stderr + done.stdout, done.stderr
-    assert "please report" not in done.stderr
-    assert done.returncode in {0, 1, 2, 4}, (done.returncode, done.stderr)
-    if command.endswith("--json") and done.returncode in {0, 1}:
-        json.loads(done.stdout)
+    assert "Traceback" not in done.err + done.out, done.err
+    assert "please report" not in done.err
+    assert done.code in {0, 1, 2, 4}, (done.code, done.err)
+    if command.endswith("--json") and done.code in {0, 1}:
+        json.loads(done.out)
 
 
 @pytest.mark.parametrize(
@@ -259,15 +256,15 @@ def test_command_says_how_many_records_it_could_not_read(
     site: Site, command: str, topic: topics.Topic
 ):
     done = site.run(*command.split())
-    assert f"records of {topic.name} cannot be read and are left out, such as" in done.stderr
-    assert "quiet" in done.stdout or command.startswith("validate")
+    assert f"records of {topic.name} cannot be read and are left out, such as" in done.err
+    assert "quiet" in done.out or command.startswith("validate")
 
 
 @pytest.mark.parametrize("topic", topics.TOPICS, ids=lambda topic: topic.name)
 def test_every_record_of_a_topic_is_printed(site: Site, topic: topics.Topic):
     done = site.run("topics", "read", topic.name, "--headers")
-    assert done.returncode == 0, done.stderr
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.code == 0, done.err
+    lines = [json.loads(line) for line in done.out.splitlines()]
     if topic in STATE:
         return
     values = [line["value"] for line in lines]
@@ -279,7 +276,7 @@ def test_every_record_of_a_topic_is_printed(site: Site, topic: topics.Topic):
     assert {"bytes": len(GARBAGE[0][0]), "base64": base64.b64encode(GARBAGE[0][0]).decode()} in [
         line["key"] for line in lines
     ]
-    assert all(line.isprintable() for line in done.stdout.splitlines())
+    assert all(line.isprintable() for line in done.out.splitlines())
 
 
 def test_garbage_among_rejections_hides_no_other(broker: Settings, name: str):

@@ -14,6 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from tests.support import forked_process
+
 ROOT = Path(__file__).parents[2]
 Respond = Callable[[str, dict[str, str]], tuple[int, dict[str, str], bytes]]
 """A function from a target and its headers to a status, headers and a body."""
@@ -77,15 +79,13 @@ class CommandSite:
 
     def command(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run one command to its end."""
-        return subprocess.run(
-            [sys.executable, "-m", "gateway", *arguments],
-            env=self.environment | environment,
+        done = forked_process.command(
+            *arguments,
+            environment=self.environment | environment,
             cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
+            limit=120,
         )
+        return subprocess.CompletedProcess(arguments, done.code, done.out, done.err)
 
     def work(self, *arguments: str, **environment: str) -> Path:
         """Start a worker, and return its log."""

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -100,10 +102,12 @@ def command(
     cwd: Path = ROOT,
     stdin: str = os.devnull,
     before: Any = None,
+    limit: int = 60,
 ) -> FinishedProcess:
     """Run the ``gateway`` command with exactly these ``GATEWAY_*`` variables."""
 
     def act() -> None:
+        structlog.reset_defaults()  # An earlier test may have configured the log as a worker does.
         for name in [name for name in os.environ if name.startswith("GATEWAY_")]:
             del os.environ[name]
         os.environ.update(environment)
@@ -115,4 +119,4 @@ def command(
 
         main()
 
-    return apart(act, stdin=stdin)
+    return apart(act, stdin=stdin, limit=limit)
