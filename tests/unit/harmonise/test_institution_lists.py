@@ -130,6 +130,8 @@ def test_check_names_the_wrong_row(tmp_path: Path, rows: str, scheme: str, code:
         ("fi-national", "10076", "Aalto-yliopisto"),
         ("fi-national", "02535", "Yrkeshögskolan Arcada"),
         ("nl-brin", "21PE", "Erasmus Universiteit Rotterdam"),
+        ("nl-brin", "28DN", "Hogeschool van Amsterdam"),
+        ("se-larosate", "29", "Kungliga Tekniska högskolan"),
         ("ee-registry-code", "74001073", "Tartu Ülikool"),
         ("no-registry-code", "971035854", "Universitetet i Oslo"),
         ("be-national", "110131", "Katholieke Universiteit Leuven"),
