@@ -161,6 +161,8 @@ def format_record(item: PreviewedRecord) -> Iterator[str]:
     if isinstance(outcome, Accepted):
         on = f", published on {', '.join(item.topics)}" if item.topics else ", not published"
         yield f"{raw.native_id}{kind}: accepted{on}"
+        if outcome.provenance.country:
+            yield f"    country of the record: {outcome.provenance.country}"
         yield from _format_targets(item, outcome.record)
         for lookup in outcome.provenance.lookups:
             yield f"    {lookup.field} from table {lookup.table}: row {lookup.row}, {lookup.source}"

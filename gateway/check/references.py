@@ -13,6 +13,7 @@ from typing import Any
 
 from gateway.check.placeholders import filled_texts, known_placeholders
 from gateway.config.connector import Connector, Soap, Stream
+from gateway.config.countries import COUNTRIES
 from gateway.config.expressions.template import parse_template
 from gateway.config.paging import Paging
 from gateway.config.requests import DECODERS, Request
@@ -51,7 +52,7 @@ def findings(
     for name, stream in connector.streams.items():
         yield from _stream(connector, document, name, stream)
         for place, framework in _frameworks(stream):
-            if near := _unknown_framework(connector, document, tables, framework):
+            if near := _unknown_framework(connector, stream, document, tables, framework):
                 yield document.make_finding(
                     "unknown-framework",
                     ("streams", name, *place),
@@ -98,6 +99,15 @@ def _stream(
     yield from _placeholders(connector, document, stream, place)
     yield from _check_required_placeholders(connector, document, stream, place)
     yield from _check_kind_of_credential(document, stream, place)
+    code = stream.record_country or ""
+    if code == code.upper() and code.partition("-")[0] in COUNTRIES:
+        yield document.make_finding(
+            "record-country",
+            (*place, "record_country"),
+            f"{code} is a country, and record_country is an expression that reads one from the "
+            "record; if all records are of one country, write it as country of the connector",
+            key=False,
+        )
 
 
 def _check_kind_of_credential(
@@ -135,14 +145,24 @@ def _frameworks(stream: Stream) -> Iterator[tuple[DocumentPath, str]]:
 
 
 def _unknown_framework(
-    connector: Connector, document: YamlDocument, tables: Tables | None, framework: str
+    connector: Connector,
+    stream: Stream,
+    document: YamlDocument,
+    tables: Tables | None,
+    framework: str,
 ) -> str:
     """Return a message when the country's tables lack a framework, else an empty text.
+
+    If the records are of several countries, it is enough that one of them has the framework.
 
     Without tables the result is an empty text, too.
     """
     if tables is None or connector.country != document.value.get("country"):
         return ""
+    if stream.record_country:
+        if any(framework in mapping.frameworks for mapping in tables.mappings):
+            return ""
+        return "is a framework of no country; correct it"
     level = tables.level(connector.country, framework, "", None)
     if not (isinstance(level, NoLevel) and level.reason is NoLevelReason.FRAMEWORK_UNKNOWN):
         return ""

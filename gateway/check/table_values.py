@@ -40,14 +40,25 @@ def findings(
                         "none; fill isced_f with it",
                     )
             elif tables is not None:
-                rows = tables.code_rows(connector.country, table)
-                for code, problem in _problems(rows, target, stream.zone):
+                problems = [
+                    problem
+                    for country in _countries(connector, stream, tables)
+                    for problem in _problems(tables.code_rows(country, table), target, stream.zone)
+                ]
+                for code, problem in dict.fromkeys(problems):
                     yield document.make_finding(
                         "wrong-type",
                         (*place, "table"),
                         f"row '{code}' of the mapping table {table}: {problem}",
                         key=False,
                     )
+
+
+def _countries(connector: Connector, stream: Stream, tables: Tables) -> list[str]:
+    """Return the countries whose tables may translate a code of the stream."""
+    if stream.record_country:
+        return [mapping.country for mapping in tables.mappings]
+    return [connector.country]
 
 
 def _problems(rows: Mapping[str, Any], target: TargetField, zone: str) -> Iterator[tuple[str, str]]:

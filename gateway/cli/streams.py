@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gateway.config.countries import country_code_problem
 from gateway.errors import UsageError
 from gateway.messages import commands
 from gateway.operations import stream_requests
@@ -230,12 +231,15 @@ def print_changes(country: str) -> int:
 def select_connectors(config: LoadedConfig, country: str) -> list[str]:
     """Return the names of the connectors of a country, or the connector with this name.
 
+    Connectors that hold records of several countries belong to each country.
     Raises :class:`~gateway.errors.UsageError` if there is none.
     """
+    is_country = country not in config.connectors and not country_code_problem(country)
     names = [
         name
         for name, connector in config.connectors.items()
         if country in {name, connector.country, connector.country[:2]}
+        or (is_country and connector.has_several_countries)
     ]
     if not names:
         countries = sorted({connector.country for connector in config.connectors.values()})

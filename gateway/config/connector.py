@@ -347,6 +347,11 @@ class Connector(ConfigModel):
         """The folder of the file, which also holds its WSDL and schema files."""
         return self._folder
 
+    @property
+    def has_several_countries(self) -> bool:
+        """Whether a stream names the country of each record, so that all tables may apply."""
+        return any(stream.record_country for stream in self.streams.values())
+
     def with_source(self, *, digest: str, folder: str) -> Self:
         """Return a copy that knows the digest and the folder of its file."""
         copy = self.model_copy()

@@ -24,6 +24,7 @@ from gateway.config.expressions.compiler import (
 )
 from gateway.config.rules import PERSONAL_TYPES, MappingRule
 from gateway.config.target_fields import UnknownTarget, find_target, record_type
+from gateway.harmonise.explanation_country import describe_country
 from gateway.harmonise.explanation_page import _short, format_page, format_value
 from gateway.harmonise.explanation_quality import explain_quality
 from gateway.harmonise.mapping.achievement import MEANINGS, NOT_ACHIEVED, describe_achievement
@@ -98,6 +99,7 @@ class Explanation(Struct, frozen=True, kw_only=True):
     fields: tuple[FieldExplanation, ...]
     notes: tuple[ExplanationNote, ...]
     quality_assurance: dict[str, str] = {}
+    country: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the page for programs."""
@@ -160,6 +162,7 @@ def explain(
         ),
         notes=tuple(_notes(outcome)),
         quality_assurance=explain_quality(outcome),
+        country=describe_country(stream, outcome),
     )
     return _hide_text(page, raw.native_id) if emits in PERSONAL_TYPES else page
 
@@ -383,8 +386,7 @@ def _explain_derived_fields(
 
 def _parent_of(record: Mapping[str, Any], prefix: str) -> Mapping[str, Any]:
     if prefix.startswith("parts["):
-        parts = record.get("parts") or ()
-        index = int(prefix[len("parts[") : -1])
+        parts, index = record.get("parts") or (), int(prefix[len("parts[") : -1])
         return parts[index] if index < len(parts) else {}
     return record
 

@@ -50,6 +50,7 @@ def format_page(page: Explanation) -> Iterator[str]:
     yield from _line(
         "connector", f"{page.connector}, stream {page.stream}, file digest {page.config_digest}"
     )
+    yield from _line("country", page.country) if page.country else ()
     yield from _line("tables", f"digest {page.tables_digest}" if page.tables_digest else "none")
     nothing = "(nothing)" if page.outcome.startswith("accepted") else "(not published)"
     for field in page.fields:

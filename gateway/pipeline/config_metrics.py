@@ -32,8 +32,9 @@ def publish_config_metrics(connectors: Collection[Connector], tables: Tables, to
             for outcome in ("accepted", "rejected", "unchanged", "deleted"):
                 metrics.RECORDS.labels(connector.connector, name, outcome)
     countries = {connector.country for connector in connectors}
+    every_country = any(connector.has_several_countries for connector in connectors)
     for mapping in tables.mappings:
-        if mapping.country not in countries:
+        if mapping.country not in countries and not every_country:
             continue
         for key, framework in mapping.frameworks.items():
             if last := last_valid_day(framework.versions, today):

@@ -116,9 +116,10 @@ class RecordProcessor:
             withheld.reason = outcome.reason
             return withheld
         if isinstance(outcome, Rejected):
-            return self._reject(record, raw, outcome, harmoniser.connector.country)
+            country = outcome.country or harmoniser.connector.country
+            return self._reject(record, raw, outcome, country)
         # 3. Render.
-        country = harmoniser.connector.country
+        country = outcome.provenance.country or harmoniser.connector.country
         rendered = self._render(
             outcome,
             raw,
@@ -166,7 +167,7 @@ class RecordProcessor:
         return render.render(
             accepted,
             render.TopicKeys(raw, stream.iri, self._audience_key, self._id_key),
-            country=connector.country,
+            country=accepted.provenance.country or connector.country,
             at=at,
             loq_version=self._loq_version,
         )

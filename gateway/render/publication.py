@@ -52,7 +52,7 @@ def publication(
     rendered = render(
         outcome,
         TopicKeys(raw, connector.streams[raw.stream].iri, KEY),
-        country=connector.country,
+        country=outcome.provenance.country or connector.country,
         at=at or datetime.now(UTC),
         loq_version=loq_version,
     )

@@ -219,6 +219,7 @@ class ConfigReloader:
             running_connector = self.fleet.connectors.get(path.stem)
             reads_changed_table = running_connector and (
                 countries & SHARED_MAPPINGS
+                or (countries and running_connector.has_several_countries)
                 or {running_connector.country.lower(), running_connector.country[:2].lower()}
                 & countries
             )
