@@ -5,22 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from pathlib import Path
 from typing import Any
 
 from gateway.check.published_fields import masked_document, unpublished_fields
-from gateway.check.push_preview import sample_media_type
 from gateway.check.run_tests import to_plain_values
-from gateway.check.scripted_registry import without_credentials
 from gateway.config.connector import Connector
 from gateway.config.omissions import CONDITIONS, omission
 from gateway.config.publishing_needs import needed_targets, record_word, sentence, unmet_needs
 from gateway.config.target_fields import UnknownTarget, find_target
-from gateway.errors import StorageError
 from gateway.fetch import TimeWindow, read_pages
 from gateway.fetch.http.redaction import redact_url as redacted
 from gateway.fetch.http.request_reply import RegistryReply, RegistryRequest, ReplyVerdict
-from gateway.fetch.offline_client import OfflineClient, Request, Response, make_response
+from gateway.fetch.offline_client import OfflineClient
 from gateway.fetch.registry_client import RegistryClient
 from gateway.harmonise.harmoniser import Harmoniser
 from gateway.records import Accepted, Document, Outcome, RawRecord, Rejected
@@ -53,37 +49,8 @@ class Preview:
     """The name of a loop without any value, because of which nothing was read."""
     empty_by_rule: str = ""
     """How a rule under ``replies`` read the last reply without records, as a clause."""
-
-
-class SampleReplies:
-    """A demo registry that answers with saved replies in order and repeats the last one."""
-
-    def __init__(self, files: Sequence[Path]) -> None:
-        bodies = [(file, _read(file)) for file in files]
-        self._replies = [(body, sample_media_type(file, body)) for file, body in bodies]
-        self._next = 0
-
-    def __call__(self, _request: Request) -> Response:
-        """Return the next saved reply."""
-        body, media_type = self._replies[min(self._next, len(self._replies) - 1)]
-        self._next += 1
-        headers = {"content-type": media_type} if media_type else {}
-        return make_response(200, headers, body)
-
-
-def _read(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise StorageError(f"{file}: cannot be read: {error.strerror}") from None
-
-
-def sample_client(connector: Connector, files: Sequence[Path]) -> tuple[Connector, RegistryClient]:
-    """Return the connector without credentials and a client that answers from files."""
-    open_connector = without_credentials(connector, ids_as_written=False)
-    client = OfflineClient(open_connector, lambda secret: f"secret {secret}".encode(), "production")
-    client.answer = SampleReplies(files)
-    return open_connector, client
+    joins_without_sample: tuple[str, ...] = ()
+    """The names of joins that joined nothing, because no saved reply belongs to them."""
 
 
 async def preview_records(

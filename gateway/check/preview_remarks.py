@@ -28,7 +28,9 @@ def remarks(connector: Connector, name: str, preview: Preview) -> Iterator[str]:
     if not preview.items:
         yield _why_no_records(preview, is_push=connector.push is not None)
         return
-    yield from _empty_joins(stream, preview.items)
+    for join in preview.joins_without_sample:
+        yield f"join {join!r} joined nothing, as it has no sample: add `--sample {join}=FILE`"
+    yield from _empty_joins(stream, preview)
     yield from _empty_targets(stream, preview.items)
 
 
@@ -57,15 +59,17 @@ def _why_no_records(preview: Preview, *, is_push: bool) -> str:
     )
 
 
-def _empty_joins(stream: Stream, items: Sequence[PreviewedRecord]) -> Iterator[str]:
-    nodes = [node for item in items if (node := _payload(item)) is not None]
+def _empty_joins(stream: Stream, preview: Preview) -> Iterator[str]:
+    nodes = [node for item in preview.items if (node := _payload(item)) is not None]
     for rule in stream.join:
+        if rule.into in preview.joins_without_sample:
+            continue
         if nodes and not any(_holds(node, rule.into) for node in nodes):
             places = f"`key: {rule.key}` with `to: {rule.to}`" if rule.key else f"`to: {rule.to}`"
             yield (
                 f"join {rule.into!r} found nothing for any record: compare {places}"
                 f"{'' if rule.key else ' with the id in its request'}"
-                "; with --sample, add its reply too"
+                f"; with --sample, add its reply as `--sample {rule.into}=FILE`"
             )
 
 

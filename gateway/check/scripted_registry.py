@@ -127,8 +127,9 @@ def _build_response(response: Response) -> offline_client.Response:
 def without_credentials(connector: Connector, *, ids_as_written: bool = True) -> Connector:
     """Return the connector without credentials, certificates, rate limits and retries.
 
-    An exchange shows requests and no secrets. With ``ids_as_written``, native ids stay as the
-    registry writes them, without a keyed pseudonym.
+    An exchange shows requests and no secrets. A saved reply cannot name the message that it
+    answers now. With ``ids_as_written``, native ids stay as the registry writes them, without a
+    keyed pseudonym.
     """
     for name in ("rest", "soap", "file"):
         block = getattr(connector, name)
@@ -142,6 +143,9 @@ def without_credentials(connector: Connector, *, ids_as_written: bool = True) ->
             }
             if name == "soap":
                 changes["security"] = None
+                changes["addressing"] = block.addressing and block.addressing.model_copy(
+                    update={"check_relates_to": False}
+                )
             ids: dict[str, Any] = {"id_key": None} if ids_as_written else {}
             streams = {
                 key: stream.model_copy(update=ids) for key, stream in connector.streams.items()

@@ -120,7 +120,11 @@ def check(
 
 Sample = Annotated[
     list[Path] | None,
-    typer.Option("--sample", help="A saved reply. Several replies answer the requests in order."),
+    typer.Option(
+        "--sample",
+        help="A saved reply. Several replies answer the requests in order. "
+        "NAME=FILE is the reply for the join NAME.",
+    ),
 ]
 Stream = Annotated[
     str | None, typer.Option("--stream", help="Name of the stream.  [default: the first]")
@@ -147,6 +151,7 @@ def _preview_records(file: Path, stream: str | None, sample: list[Path] | None, 
 
     from gateway.check import preview as previewing
     from gateway.check.push_preview import read_messages
+    from gateway.check.sample_replies import sample_client
     from gateway.config.loading import load_connector
     from gateway.fetch.registry_client import RegistryClient
     from gateway.fetch.secrets import FileSecrets
@@ -162,14 +167,17 @@ def _preview_records(file: Path, stream: str | None, sample: list[Path] | None, 
         items = [previewing.preview_record(connector, raw, harmonise) for raw in mine[:limit]]
         return previewing.Preview(items, len(sample or []))
     client: RegistryClient
+    without: tuple[str, ...] = ()
     if sample:
-        connector, client = previewing.sample_client(connector, sample)
+        connector, client, without = sample_client(connector, name, sample)
     else:
         client = RegistryClient(
             connector, FileSecrets(settings.secrets_dir), settings.registry_environment
         )
         client.on_exchange = lambda *exchange: print(previewing.format_exchange(*exchange))
-    return asyncio.run(previewing.preview_records(connector, name, client, harmonise, limit))
+    shown = asyncio.run(previewing.preview_records(connector, name, client, harmonise, limit))
+    shown.joins_without_sample = without
+    return shown
 
 
 def preview(
