@@ -17,16 +17,18 @@ help:  ## show this list
 demo: .venv/installed  ## run the demo: a real Kafka, two registries, 2,400 records
 	@$(BIN)/gateway demo
 
-# These tests need no Kafka, so they run on all cores at once.
 PARALLEL := tests/unit tests/conformance tests/registries tests/deploy
+WITHOUT_KAFKA := not slow and not kafka and not browser
+# Two processes run the tests with Kafka, each with a broker of its own. They cannot share a broker
+# that GATEWAY_TEST_KAFKA names, because topic names are fixed.
+IN_TWO := -n $(if $(GATEWAY_TEST_KAFKA),0,2) --dist loadfile --no-loadscope-reorder
 
 test: .venv/installed  ## run every test except the slow ones (under 15 minutes)
-	@$(BIN)/python -m pytest -q -n auto -m "not slow and not kafka and not browser" $(PARALLEL) tests/hostile tests/fuzz tests/security
-	@$(BIN)/python -m pytest -q -m "not slow and (kafka or browser)" $(PARALLEL) tests/hostile tests/fuzz tests/security
-	@$(BIN)/python -m pytest -q -m "not slow" tests/docs tests/end_to_end tests/faults tests/kafka
+	@$(BIN)/python -m pytest -q -n auto -m "$(WITHOUT_KAFKA)" tests
+	@$(BIN)/python -m pytest -q $(IN_TWO) -m "not slow and (kafka or browser)" tests
 
 unit: .venv/installed  ## run the tests that need neither Kafka nor a browser (under 3 minutes)
-	@$(BIN)/python -m pytest -q -n auto -m "not slow and not kafka and not browser" $(PARALLEL)
+	@$(BIN)/python -m pytest -q -n auto -m "$(WITHOUT_KAFKA)" $(PARALLEL)
 
 check: .venv/installed  ## check style, types, layers, connectors, mapping tables and generated files
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -4,41 +4,37 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support.forked_process import FinishedProcess, command
 
 ROOT = Path(__file__).parents[2]
 KEY = "a key for tests only, never for people"
 
 
-def gateway(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
-    return subprocess.run(
-        [sys.executable, "-m", "gateway", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=120,
+def gateway(*arguments: str, cwd: Path = ROOT, **environment: str) -> FinishedProcess:
+    return command(
+        *arguments,
+        environment={"GATEWAY_PSEUDONYM_KEY": KEY, "GATEWAY_METRICS_PORT": "0"} | environment,
         cwd=cwd,
-        env=clean | {"GATEWAY_PSEUDONYM_KEY": KEY, "GATEWAY_METRICS_PORT": "0"} | environment,
-        check=False,
+        limit=120,
     )
 
 
-def says(done: subprocess.CompletedProcess, code: int, *words: str) -> None:
-    assert done.returncode == code, done
-    lines = done.stderr.strip().splitlines()
-    assert "Traceback" not in done.stderr
-    assert all(word in done.stderr for word in words), done.stderr
+def says(done: FinishedProcess, code: int, *words: str) -> None:
+    assert done.code == code, done
+    lines = done.err.strip().splitlines()
+    assert "Traceback" not in done.err
+    assert all(word in done.err for word in words), done.err
     assert len(lines) == 1, lines
 
 
 def test_no_arguments_show_help_and_exit_with_usage_error():
     done = gateway()
-    assert done.returncode == 2
-    assert "Commands" in done.stdout + done.stderr
+    assert done.code == 2
+    assert "Commands" in done.out + done.err
 
 
 def test_unknown_connector_lists_the_known_ones():
@@ -73,13 +69,13 @@ COMMANDS = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_unreachable_broker_is_one_clear_line(command: str):
+@pytest.mark.parametrize("line", COMMANDS)
+def test_unreachable_broker_is_one_clear_line(line: str):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{closed.getsockname()[1]}"
         done = gateway(
-            *command.split(),
+            *line.split(),
             GATEWAY_KAFKA_BOOTSTRAP=address,
             GATEWAY_SECRET_DEMO_REST_TOKEN="a token",
         )
@@ -89,9 +85,9 @@ def test_unreachable_broker_is_one_clear_line(command: str):
 def test_bad_yaml_names_line_and_column(tmp_path: Path):
     (tmp_path / "xx-bad.yaml").write_text("language: 1\nconnector: xx-bad\n\tcountry: SE\n")
     done = gateway("run", GATEWAY_CONNECTORS=str(tmp_path))
-    assert done.returncode == 3
-    assert f"{tmp_path}/xx-bad.yaml:3:1:" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.code == 3
+    assert f"{tmp_path}/xx-bad.yaml:3:1:" in done.err
+    assert "Traceback" not in done.err
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads every file")
@@ -104,9 +100,9 @@ def test_unreadable_file_is_named(tmp_path: Path):
 def test_directory_instead_of_a_file_is_named(tmp_path: Path):
     (tmp_path / "xx-bad.yaml").mkdir()
     done = gateway("run", GATEWAY_CONNECTORS=str(tmp_path))
-    assert done.returncode in {3, 74}
-    assert "xx-bad.yaml" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.code in {3, 74}
+    assert "xx-bad.yaml" in done.err
+    assert "Traceback" not in done.err
 
 
 def test_first_start_lists_everything_missing(tmp_path: Path):
@@ -121,20 +117,20 @@ def test_first_start_lists_everything_missing(tmp_path: Path):
         }
         done = gateway("run", "demo-rest", "demo-soap", **given)
         stage = gateway("run", "--roles", "harmonise", **given)
-    assert done.returncode == 2
+    assert done.code == 2
     lacks = (
         "demo-rest/token",
         "demo-soap/key",
         "no Kafka: start one",
         f"port {port} on 127.0.0.1 is in use",
     )
-    lines = done.stderr.splitlines()
+    lines = done.err.splitlines()
     assert len(lines) == len(lacks), lines
     assert all(
         line.startswith("gateway: ") and what in line
         for line, what in zip(lines, lacks, strict=True)
     ), lines
-    assert (stage.returncode, len(stage.stderr.splitlines())) == (4, 2), (
+    assert (stage.code, len(stage.err.splitlines())) == (4, 2), (
         "a stage needs no secret of a registry"
     )
 

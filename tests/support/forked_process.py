@@ -5,8 +5,10 @@ A fork starts in milliseconds, because all modules are already loaded.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import pkgutil
 import resource
 import signal
 import sys
@@ -15,10 +17,15 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import structlog
+
+import gateway.cli
+import gateway.kafka
+import gateway.operations
 
 ROOT = Path(__file__).parents[2]
 
@@ -96,6 +103,14 @@ def _child(act: Callable[[], Any], stdin: str, out: Path, err: Path, limit: int)
         os._exit(code)
 
 
+@cache
+def _load_commands() -> None:
+    """Import the modules of the commands here, so that no fork has to."""
+    for package in (gateway.cli, gateway.operations, gateway.kafka):
+        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            importlib.import_module(module.name)
+
+
 def command(
     *arguments: str,
     environment: Mapping[str, str],
@@ -119,4 +134,5 @@ def command(
 
         main()
 
+    _load_commands()
     return apart(act, stdin=stdin, limit=limit)
