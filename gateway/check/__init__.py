@@ -15,6 +15,7 @@ from pathlib import Path
 
 from gateway.check import (
     achievements,
+    agreements,
     cast_chains,
     change_times,
     compile_check,
@@ -91,6 +92,7 @@ def check_document(document: YamlDocument, tables: Tables | None = None) -> list
         sound = _without_broken_streams(connector, all_findings)
         if sound is not None:
             all_findings += publishing.findings(sound, document, tables)
+            all_findings += agreements.findings(sound, document, tables)
             all_findings += run_tests.findings(sound, document, tables)
             all_findings += change_times.findings(sound, document)
         if not _errors(all_findings):

@@ -435,13 +435,13 @@ class RecordSelector:
         return etree.QName(item.node).localname if etree.iselement(item.node) else ""
 
     def _with_kept(self, item: SelectedNode) -> SelectedNode:
+        """Return a record with its kept values, each of which may read those before it."""
         origin = item.node if item.kind == "xml" else item.keep_root
         context_values = dict(item.context)
         for name, expression in self._stream.keep.items():
             try:
-                values = self.evaluate(
-                    item.kind, expression, origin, {**item.context, "root": item.root}
-                )
+                around = {**context_values, "root": item.root}
+                values = self.evaluate(item.kind, expression, origin, around)
             except RECORD_ERRORS:
                 item = replace(item, unreadable=f"keep.{name}")
                 continue

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -229,7 +230,11 @@ OOAPI = {
 }  # fmt: skip
 
 CASES: list[Case] = [
-    *(Case("fi-virta", "achievements", file, soap, {"person": ["1"]}) for file in VIRTA),
+    *(
+        Case("fi-virta", stream, file, soap, {"person": ["1"]})
+        for file in VIRTA
+        for stream in ("achievements", "enrolments")
+    ),
     *(
         Case(
             "fi-koski",
@@ -429,15 +434,27 @@ def connector_for(case: Case) -> Connector:
 async def read(case: Case) -> list[RawRecord]:
     """Serve the saved reply over HTTP and return the records that the stream reads from it."""
     data = (REFERENCE / case.file).read_bytes()
+    return await read_stream(
+        connector_for(case), case.stream, partial(case.replies, data), case.subjects
+    )
+
+
+async def read_stream(
+    connector: Connector,
+    stream: str,
+    replies: Callable[[str], list[SavedReply]],
+    subjects: dict[str, list[str]],
+) -> list[RawRecord]:
+    """Serve replies over HTTP and return the records that the stream reads from them."""
     replay = SavedReplyRegistry([])
     async with await replay.start():
-        replay._saved.extend(case.replies(data, replay.url))
-        connector = here(connector_for(case), replay.url)
-        async with RegistryClient(connector, secret, "production") as client:
+        replay._saved.extend(replies(replay.url))
+        moved = here(connector, replay.url)
+        async with RegistryClient(moved, secret, "production") as client:
             return [
                 raw
                 async for page in read_pages(
-                    connector, case.stream, WINDOW, client, subjects=case.subjects or None
+                    moved, stream, WINDOW, client, subjects=subjects or None
                 )
                 for raw in page.records
             ]

@@ -76,6 +76,7 @@ def test_value_that_a_rule_reads_is_stored(more: str, title: str) -> None:
     [
         "deleted: {path: $person, is: nobody}",
         "keep: {whose: $person}",
+        "keep: {whose: $person, again: $whose}",
         "kind: $person",
         "version: $person",
         'expand: {request: {get: /details, query: {person: "{person}"}}, id: id, into: more}',
@@ -88,6 +89,11 @@ def test_value_that_only_the_fetch_reads_is_not_stored(more: str) -> None:
 def test_copy_that_a_rule_reads_is_stored_alone() -> None:
     found = contexts("keep: {whose: $person}", title="$whose")
     assert found == [{"whose": "secret-1"}, {"whose": "secret-2"}]
+
+
+def test_kept_value_may_read_the_ones_before_it() -> None:
+    found = contexts("keep: {of: of, whose: $person, last: $whose}", title="$last")
+    assert found == [{"of": "x", "last": "secret-1"}, {"of": "x", "last": "secret-2"}]
 
 
 def test_value_of_the_file_itself_is_stored() -> None:
