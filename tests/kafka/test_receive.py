@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import textwrap
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx2
 import pytest
 
+from gateway.config.connector import Connector
 from gateway.config.loading import load_connector
 from gateway.fetch.http.lease import UnlimitedLease
 from gateway.kafka import topic_admin
@@ -18,7 +21,7 @@ from gateway.messages.topics import RAW
 from gateway.pipeline.record_processor import RecordProcessor
 from gateway.settings import Settings
 from gateway.worker.push_server import PushServer
-from gateway.worker.push_streams import PushConnector
+from gateway.worker.push_streams import PushConnector, PushStream
 from gateway.worker.status_reporter import stream_state
 from tests.support.topic_records import read_all
 
@@ -40,6 +43,28 @@ streams:
 """
 
 
+@contextlib.asynccontextmanager
+async def serving(
+    settings: Settings, connector: Connector
+) -> AsyncIterator[tuple[str, PushStream]]:
+    """Own a connector and receive its messages, as a worker does."""
+    door = PushServer(settings)
+    inbox = PushConnector(settings, connector, RecordProcessor({}.get, b"x" * 32), UnlimitedLease())
+    tasks = [
+        asyncio.create_task(inbox.run()),
+        asyncio.create_task(door.serve_connector(connector, {}.__getitem__, inbox)),
+    ]
+    try:
+        async with asyncio.timeout(60):
+            while not door.url:
+                await asyncio.sleep(0.02)
+        yield door.url, inbox.streams[0]
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
 def test_push_caller_is_answered_after_commit_and_may_repeat(
     settings: Settings, name: str, tmp_path: Path
 ) -> None:
@@ -57,54 +82,46 @@ def test_push_caller_is_answered_after_commit_and_may_repeat(
             decode_raw(record.key, record.value, record.headers).native_id for record in records
         ]
 
+    async def accepted(client: httpx2.AsyncClient, url: str, *ids: str) -> str:
+        """Send a message, as a registry does: again while the answer is ``busy``."""
+        items = [{"id": each} for each in ids]
+        async with asyncio.timeout(120):
+            while (answer := await client.post(url, json={"items": items})).status_code == 503:
+                await asyncio.sleep(0.2)
+        assert answer.status_code == 200
+        return answer.text
+
     async def scenario() -> None:
         await topic_admin.create_missing(settings)
-        door = PushServer(mine)
         connector = load_connector(file)
-        inbox = PushConnector(mine, connector, RecordProcessor({}.get, b"x" * 32), UnlimitedLease())
-        serving = asyncio.gather(
-            inbox.run(), door.serve_connector(connector, {}.__getitem__, inbox)
-        )
-        while not door.url:
-            await asyncio.sleep(0.02)
-        async with httpx2.AsyncClient(timeout=60) as client:
-            answer = await client.post(door.url + "/in", json={"items": [{"id": "1"}, {"id": "2"}]})
-            assert (answer.status_code, answer.text) == (200, "2")
+        async with (
+            httpx2.AsyncClient(timeout=60) as client,
+            serving(mine, connector) as (url, stream),
+        ):
+            assert await accepted(client, f"{url}/in", "1", "2") == "2"
             assert sorted(await stored()) == ["1", "2"]
-            answer = await client.post(door.url + "/in", json={"items": [{"id": "2"}, {"id": "3"}]})
-            assert answer.status_code == 200
+            await accepted(client, f"{url}/in", "2", "3")
             assert sorted(await stored()) == ["1", "2", "3"]
-            assert (await client.post(door.url + "/elsewhere")).status_code == 404
+            assert (await client.post(f"{url}/elsewhere")).status_code == 404
 
             paused = commands.Pause(connector=name, reason="they move house")
-            assert await inbox.streams[0].handle_command(paused) == ""
-            assert stream_state(inbox.streams[0]) == ("paused", "they move house")
-            answer = await client.post(door.url + "/in", json={"items": [{"id": "4"}]})
+            assert await stream.handle_command(paused) == ""
+            assert stream_state(stream) == ("paused", "they move house")
+            answer = await client.post(f"{url}/in", json={"items": [{"id": "4"}]})
             assert (answer.status_code, int(answer.headers["Retry-After"]) > 0) == (503, True)
-            assert "is not polled" in await inbox.streams[0].handle_command(
-                commands.Poll(connector=name)
-            )
-            serving.cancel()
-            await asyncio.gather(serving, return_exceptions=True)
+            assert "is not polled" in await stream.handle_command(commands.Poll(connector=name))
 
-            inbox = PushConnector(
-                mine, connector, RecordProcessor({}.get, b"x" * 32), UnlimitedLease()
-            )
-            serving = asyncio.gather(
-                inbox.run(), door.serve_connector(connector, {}.__getitem__, inbox)
-            )
-            while not door.url:
-                await asyncio.sleep(0.02)
-            answer = await client.post(door.url + "/in", json={"items": [{"id": "4"}]})
+        async with (
+            httpx2.AsyncClient(timeout=60) as client,
+            serving(mine, connector) as (url, stream),
+        ):
+            answer = await client.post(f"{url}/in", json={"items": [{"id": "4"}]})
             assert answer.status_code == 503, (
                 "who takes over knows of the pause before the first message"
             )
-            assert await inbox.streams[0].handle_command(commands.Resume(connector=name)) == ""
-            answer = await client.post(door.url + "/in", json={"items": [{"id": "4"}]})
-            assert answer.status_code == 200
+            assert await stream.handle_command(commands.Resume(connector=name)) == ""
+            await accepted(client, f"{url}/in", "4")
             assert sorted(await stored()) == ["1", "2", "3", "4"]
-            assert stream_state(inbox.streams[0]) == ("receiving", "")
-        serving.cancel()
-        await asyncio.gather(serving, return_exceptions=True)
+            assert stream_state(stream) == ("receiving", "")
 
     asyncio.run(scenario())
