@@ -289,19 +289,19 @@ class DetailFetcher:
 
 
 def attach_records(node: Any, name: str, nodes: list[Any], *, many: bool) -> Any:
-    """Return a copy of a record that contains other records under a name.
+    """Return a record that contains other records under a name.
 
-    Raise ``FORMAT_MIXED`` for XML inside a JSON record.
+    An element keeps its place in its document, because expressions such as ``changed_at`` may read
+    around it. Raise ``FORMAT_MIXED`` for XML inside a JSON record.
     """
     if etree.iselement(node):
-        copy = etree.fromstring(element_bytes(node))
-        holder = etree.SubElement(copy, name)
+        holder = etree.SubElement(node, name)
         for child in nodes:
             if etree.iselement(child):
                 holder.append(etree.fromstring(element_bytes(child)))
             else:
                 etree.SubElement(holder, "value").text = stripped_text(child)
-        return copy
+        return node
     if any(map(etree.iselement, nodes)):
         raise StreamHalted(
             "FORMAT_MIXED",

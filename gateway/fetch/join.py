@@ -52,11 +52,19 @@ class RecordJoiner:
         An item whose own request was refused is left out, and noted in ``refused``. An item with
         several records where the rule expects one is marked as unreadable.
         """
+        # Lists of the same reply are read first: elements get the joined records in their document.
+        same_reply = {
+            number: await self._index_of_list(number, rule, answered, iteration)
+            for number, rule in enumerate(self.rules)
+            if rule.request is None
+        }
         for number, rule in enumerate(self.rules):
             if rule.is_per_record:
                 items = await self._join_per_record(rule, items, iteration)
             else:
-                index = await self._index_of_list(number, rule, answered, iteration)
+                index = same_reply.get(number)
+                if index is None:
+                    index = await self._index_of_list(number, rule, answered, iteration)
                 items = [self._attach_from(rule, item, index) for item in items]
         return items
 
