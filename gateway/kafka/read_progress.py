@@ -41,11 +41,15 @@ class ReadProgress:
 
     @property
     def failed(self) -> bool:
-        """True from :meth:`mark_failed` until every partition is read again."""
+        """True from :meth:`mark_failed` until :meth:`check` ends the record."""
         return bool(self._failure)
 
     def mark_failed(self, reason: str) -> None:
-        """Record that nothing can be read, until :meth:`check` finds that every partition is."""
+        """Record that nothing can be read.
+
+        The record ends when :meth:`check` finds every partition read, or blocked for another
+        reason.
+        """
         if reason != self._failure:
             blocked_commits.mark_blocked(self._role, reason)
             if self._failure:
@@ -81,7 +85,10 @@ class ReadProgress:
         if now < self._next_check:
             return
         self._next_check = now + CHECK_INTERVAL_SECONDS
-        reads = [await self._check_partition(consumer, each, now) for each in partitions]
+        reads = [
+            await self._check_partition(consumer, each, now) or each in self._unreadable
+            for each in partitions
+        ]
         # Without partitions, another member of the group may own them, or none is assigned yet.
         if self._failure and (
             all(reads) if reads else now - self._failed_at > STALLED_AFTER_SECONDS
