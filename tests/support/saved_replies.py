@@ -99,11 +99,28 @@ def listed_first(data: bytes, _: str) -> list[SavedReply]:
 
 
 def archive(data: bytes, url: str) -> list[SavedReply]:
-    """Point the feed's links at this registry. The document before it is empty."""
+    """Point the feed's links at this registry. The document before it is empty.
+
+    The second call of the register gives the name of the institution to which the events belong.
+    """
     here = data.replace(b"https://api.mit-integration.ladok.se:443", url.encode())
     empty = b'<feed xmlns="http://www.w3.org/2005/Atom"><id>urn:id:256258</id><updated>2017-01-01T00:00:00Z</updated></feed>'
     kind = "application/atom+xml"
+    names = "".join(
+        f"<b:Benamning><b:Sprakkod>{language}</b:Sprakkod><b:Text>{name}</b:Text></b:Benamning>"
+        for language, name in (
+            ("sv", "Kungliga Tekniska högskolan"),
+            ("en", "Royal Institute of Technology"),
+        )
+    )
+    institution = (
+        '<k:LarosatesinformationLista xmlns:k="http://schemas.ladok.se/kataloginformation"'
+        ' xmlns:b="http://schemas.ladok.se"><k:Larosatesinformation><b:Benamningar>'
+        f"{names}</b:Benamningar><b:ID>29</b:ID><b:Kod>KTH</b:Kod><k:OrtID>18</k:OrtID>"
+        "</k:Larosatesinformation></k:LarosatesinformationLista>"
+    )
     return [
+        SavedReply(institution.encode(), "application/xml", target=".*larosatesinformation"),
         SavedReply(here, kind, target=".*recent"),
         SavedReply(here, kind, target=".*256259"),
         SavedReply(empty, kind),
