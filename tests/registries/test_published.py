@@ -62,7 +62,6 @@ def test_no_published_record_loses_its_amount_of_credits() -> None:
     assert sums()["facts"]["credits not published"] == 0
 
 
-@pytest.mark.xfail(reason="the table of the issuer's country does not judge these levels yet")
 def test_declared_levels_are_supported_by_the_table_of_their_country() -> None:
     assert sums()["issues"]["eqf_declared_unsupported"] == 0
 

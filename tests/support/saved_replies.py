@@ -189,7 +189,9 @@ def pulled(connector: Connector) -> Connector:
     push = connector.push
     assert push is not None
     rest = Rest(
-        url=UrlsByEnvironment(production="https://replay.example"), namespaces=push.namespaces
+        url=UrlsByEnvironment(production="https://replay.example"),
+        namespaces=push.namespaces,
+        namespace_versions=push.namespace_versions,
     )
     streams = {
         name: stream.model_copy(update={"request": Request(get="/results"), "decode": ("xml",)})
@@ -325,19 +327,15 @@ CASES: list[Case] = [
         "registries/france-rncp/export-fiches-csv-2024-02-22.sample.zip",
         got("application/zip"),
     ),
-    Case(
-        "eu-emrex",
-        "results",
-        "registries/emrex-elmo/elmo-1.7-example.xml",
-        got("application/xml"),
-        adapt=pulled,
-    ),
-    Case(
-        "eu-emrex",
-        "results",
-        "registries/emrex-elmo/no-emrex-test-signed.xml",
-        got("application/xml"),
-        adapt=pulled,
+    *(
+        Case("eu-emrex", "results", file, got("application/xml"), adapt=pulled)
+        for file in (
+            "registries/emrex-elmo/legacy-0.x-norway.xml",
+            "registries/emrex-elmo/legacy-0.x-nested-finland.xml",
+            "registries/emrex-elmo/elmo-1.7-example.xml",
+            "registries/emrex-elmo/no-emrex-test-signed.xml",
+            "elmo-2.0/example.xml",
+        )
     ),
     Case(
         "eu-emrex",
@@ -383,8 +381,6 @@ NOT_READ = {
     "registries/sweden-ladok/event-c9cd06d7.xml": "one entry's content, served inside the feed",
     "registries/france-rncp/bcn-N_FORMATION_DIPLOME.sample.csv": "a code list of another register",
     "registries/france-rncp/bcn-N_NIVEAU_FORMATION_DIPLOME.sample.csv": "a code list of another register",
-    "registries/emrex-elmo/legacy-0.x-norway.xml": "the format before 1.0, which no result service sends any more",
-    "registries/emrex-elmo/legacy-0.x-nested-finland.xml": "the format before 1.0, which no result service sends any more",
     "registries/emrex-elmo/own-catalog.xml": "an XML catalogue",
     "registries/ewp/imobility-tors-index-response-example.xml": "lists other mobilities than the saved transcript",
     "registries/ewp/courses-response-example.xml": "the catalogue of courses, which no connector reads",

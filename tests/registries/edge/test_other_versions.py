@@ -118,7 +118,7 @@ def test_results_of_both_versions_are_stored(document: str) -> None:
 @pytest.mark.parametrize(
     "document",
     [
-        elmo("http://purl.org/net/elmo", COURSE),
+        elmo("https://github.com/emrex-eu/elmo-schemas/tree/v9", COURSE),
         elmo("https://github.com/emrex-eu/elmo-schemas/tree/v3", COURSE),
         elmo(V1, PDF),
         elmo(V2, PDF),
@@ -279,7 +279,7 @@ def test_preview_reads_a_saved_message(tmp_path: Path, form: bool) -> None:
 
 def test_preview_shows_why_a_message_is_refused(tmp_path: Path) -> None:
     sample = tmp_path / "results.xml"
-    sample.write_text(elmo("http://purl.org/net/elmo", COURSE))
+    sample.write_text(elmo("https://github.com/emrex-eu/elmo-schemas/tree/v9", COURSE))
     assert "no stream finds a record in the message" in preview(
         ROOT / "connectors/eu-emrex.yaml", "--sample", sample
     )

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from gateway.cli.runtime import load_valid_connectors
 from gateway.cli.streams import select_connectors
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, UsageError
 from gateway.settings import Settings
 
 ROOT = Path(__file__).parents[3]
@@ -37,3 +37,17 @@ def test_folder_without_a_valid_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "broken.yaml").write_text("language: [")
     with pytest.raises(ConfigError, match=r"broken\.yaml"):
         load_valid_connectors(settings_of(tmp_path))
+
+
+def test_country_has_the_connectors_of_several_countries(tmp_path: Path) -> None:
+    for name in ("demo-rest", "eu-emrex", "eu-eche"):
+        shutil.copy(ROOT / "connectors" / f"{name}.yaml", tmp_path)
+    config = load_valid_connectors(settings_of(tmp_path))
+    assert select_connectors(config, "NO") == ["eu-emrex"]
+    assert select_connectors(config, config.connectors["demo-rest"].country) == [
+        "demo-rest",
+        "eu-emrex",
+    ]
+    assert select_connectors(config, "eu-eche") == ["eu-eche"]
+    with pytest.raises(UsageError, match="no connector for Norway"):
+        select_connectors(config, "Norway")
