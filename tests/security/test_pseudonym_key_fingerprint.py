@@ -75,7 +75,11 @@ def test_new_pseudonym_key_keeps_the_hashes_of_loop_values():
 def ends_with(site: Site, process: subprocess.Popen, code: int) -> str:
     """Wait until a worker ends, and return what it said."""
     number = site.running.index(process)
-    assert process.wait(90) == code, site.log(number)[-3000:]
+    until(
+        lambda: process.poll() is not None,
+        what=lambda: [site.log(each)[-3000:] for each in range(len(site.running))],
+    )
+    assert process.returncode == code, site.log(number)[-3000:]
     text = site.log(number)
     assert "Traceback" not in text
     assert KEY not in text
@@ -148,7 +152,7 @@ def test_other_key_is_refused_until_it_is_accepted(tmp_path: Path):
         site.environment["GATEWAY_PSEUDONYM_KEY"] = KEY
         assert "key-changed" in ends_with(site, site.run(), 3)
         site.run("--accept-new-key")
-        until(lambda: document_keys(site) == before, what=lambda: site.log(-1)[-3000:])
+        until(lambda: document_keys(site) == before, what=lambda: site.log(number + 2)[-3000:])
 
 
 @pytest.mark.kafka
