@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test unit check bench peers growth scale tutorials docs dashboards golden schemas lock kafka-lock faults privacy fuzz hostile soak clean
+.PHONY: help demo test unit check bench peers growth scale tutorials docs dashboards golden schemas lock kafka-lock faults privacy attacks fuzz hostile soak clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -78,6 +78,9 @@ faults: .venv/installed  ## run the fault tests: kills, freezes, full disks, pla
 
 privacy: .venv/installed  ## test that planted leaks are found and erased bytes leave the disk (4 minutes)
 	@$(BIN)/python -m pytest -q -m slow tests/end_to_end/test_canary.py tests/kafka/test_erased_bytes.py
+
+attacks: .venv/installed  ## run the attacks that only repeat a kind of attack (3 minutes)
+	@$(BIN)/python -m pytest -q $(IN_TWO) -m slow tests/security
 
 soak: .venv/installed  ## test a backfill of 50,000 records next to live polling (10 minutes)
 	@$(BIN)/python -m pytest -q -s -m slow tests/end_to_end/test_soak.py tests/end_to_end/test_replay.py tests/end_to_end/test_backfill.py

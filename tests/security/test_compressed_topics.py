@@ -152,7 +152,15 @@ def damage(data: Path, topic: str, partition: int, kind: str) -> None:
 
 
 @pytest.mark.kafka
-@pytest.mark.parametrize("kind", ["checksum", "zstd", "snappy", "gzip", "codec 7"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "checksum",
+        "gzip",
+        "codec 7",
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ("zstd", "snappy")),
+    ],
+)
 def test_damaged_records_block_only_their_partition(site: tuple[Path, Settings], kind: str):
     data, settings = site
     name = f"damaged-{kind.replace(' ', '')}"

@@ -129,7 +129,10 @@ def site(tmp_path: Path, bootstrap: str) -> Iterator[Parent]:
 
 
 @pytest.mark.kafka
-@pytest.mark.parametrize("seconds", [0.0, 0.05, 0.2, 0.5, 1.0, 10.0])
+@pytest.mark.parametrize(
+    "seconds",
+    [0.0, 0.2, 10.0, *(pytest.param(each, marks=pytest.mark.slow) for each in (0.05, 0.5, 1.0))],
+)
 def test_children_end_when_the_parent_is_killed(site: Parent, seconds: float):
     children = site.children()
     time.sleep(seconds)
