@@ -7,6 +7,7 @@ sends the reply that the test states for this request.
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -16,6 +17,7 @@ import msgspec
 from gateway.config.charsets import find_charset
 from gateway.config.connector import Connector
 from gateway.config.inline_tests import ExchangeStep, InlineTest, Response
+from gateway.config.second_lists import LoopConfig
 from gateway.config.yaml.document import DocumentPath
 from gateway.errors import StreamError
 from gateway.fetch import TimeWindow, offline_client, read_pages
@@ -148,12 +150,37 @@ def without_credentials(connector: Connector, *, ids_as_written: bool = True) ->
                 )
             ids: dict[str, Any] = {"id_key": None} if ids_as_written else {}
             streams = {
-                key: stream.model_copy(update=ids) for key, stream in connector.streams.items()
+                key: stream.model_copy(
+                    update={**ids, "for_each": _without_credentials(stream.for_each)}
+                )
+                for key, stream in connector.streams.items()
             }
             return connector.model_copy(
                 update={name: block.model_copy(update=changes), "streams": streams}
             )
     return connector
+
+
+def _without_credentials(loops: Mapping[str, LoopConfig]) -> dict[str, LoopConfig]:
+    """Return the loops without the credentials and certificates of their institutions."""
+    none = {"auth": None, "tls": None}
+    return {
+        name: loop.model_copy(
+            update={
+                "in_": loop.in_.model_copy(
+                    update={
+                        "parties": {
+                            party: institution.model_copy(update=none)
+                            for party, institution in loop.in_.parties.items()
+                        }
+                    }
+                )
+            }
+        )
+        if loop.in_.parties
+        else loop
+        for name, loop in loops.items()
+    }
 
 
 async def run_exchange(connector: Connector, name: str, example: InlineTest) -> list[RawRecord]:
