@@ -70,7 +70,7 @@ def clean_text(text: str) -> str:
 
 
 def _composed(text: str) -> str:
-    if has_too_many_marks(text):
+    if len(text) > MAX_MARKS and has_too_many_marks(text):
         raise CastError("not_text", f"text with at most {MAX_MARKS} combining marks in a row")
     return unicodedata.normalize("NFC", text)
 
