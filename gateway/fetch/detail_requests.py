@@ -295,7 +295,9 @@ def attach_records(node: Any, name: str, nodes: list[Any], *, many: bool) -> Any
     around it. Raise ``FORMAT_MIXED`` for XML inside a JSON record.
     """
     if etree.iselement(node):
-        holder = etree.SubElement(node, name)
+        # In a document with a default namespace, a plain name would be written as one of its own.
+        holder = etree.fromstring(f'<{name} xmlns=""/>' if None in node.nsmap else f"<{name}/>")
+        node.append(holder)
         for child in nodes:
             if etree.iselement(child):
                 holder.append(etree.fromstring(element_bytes(child)))

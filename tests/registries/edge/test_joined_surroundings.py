@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from lxml import etree
 
 from gateway.pipeline.page_writer import PollResult
 from tests.support.memory_stream import MemoryStreamState, poll_route
@@ -63,3 +64,35 @@ def test_change_time_around_a_record_survives_a_join(
         joined = raw.body.count(b"<name>")
         assert f"<name>{name}</name>".encode() in raw.body
         assert joined == (2 if second is TWICE else 1)
+
+
+NAMESPACES = '  namespaces: {a: "http://example.org/a", e: "http://example.org/e"}\n'
+ATOM = b"""<feed xmlns="http://example.org/a"><entry>
+<e:award xmlns:e="http://example.org/e"><e:id>a0</e:id><e:by>b1</e:by></e:award>
+</entry></feed>"""
+NAMED = """    request: {{get: /feed}}
+    cursor: scan
+    decode: xml
+    records: "/a:feed/a:entry/e:award"
+    id: "e:id"
+    {second}
+    map: {{title.en: "body/body/name"}}
+    tests: [{{name: shape, given: "<award/>", expect_rejected: {{field: title, reason: missing}}}}]
+"""
+
+
+@pytest.mark.parametrize(
+    "second", [LIST.replace("to: by", 'to: "e:by"'), DETAIL.replace("id: by", 'id: "e:by"')]
+)
+def test_default_namespace_of_a_reply_does_not_reach_joined_records(second: str) -> None:
+    def serve_atom(path: str, query: dict[str, str]) -> bytes:
+        return ATOM if path == "/feed" else serve(path, query)
+
+    state = MemoryStreamState()
+    found = poll_route(serve_atom, NAMED.format(second=second), state, block=NAMESPACES)
+    assert isinstance(found, PollResult), found
+    body = state.raws["a0"].body
+    assert body is not None
+    joined = etree.fromstring(body).find("body/body/name")
+    assert joined is not None
+    assert joined.text == "One"
