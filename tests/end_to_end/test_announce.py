@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config.loading import load_connector
-from gateway.config.mapping_tables import FrameworkVersion
+from gateway.config.mapping_tables import FrameworkVersion, Mapping
 from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.observability import metrics
 from gateway.observability.lookup_labels import unmapped_values, used_tables
@@ -48,6 +48,23 @@ def version(since: str | None, until: str | None) -> FrameworkVersion:
 )
 def test_table_expiry_ignores_versions_with_a_successor(versions, expected):
     assert last_valid_day([version(*one) for one in versions], TODAY) == expected
+
+
+def test_tables_of_every_country_expire_for_a_source_of_several_countries():
+    connector = load_connector(ROOT / "connectors/eu-emrex.yaml")
+    framework = {"name": "F", "versions": [version(None, "2026-12-31").model_dump(by_alias=True)]}
+    mapping = {"country": "XK", "name": "X", "frameworks": {"F": framework}}
+    tables = Tables([Mapping.model_validate(mapping)], "0")
+    publish_config_metrics([connector], tables, TODAY)
+    expiry = [list(sample.labels.values()) for sample in samples_of(metrics.TABLE_EXPIRY)]
+    assert expiry == [["XK", "F"]]
+    stream = connector.streams["results"].model_copy(update={"record_country": None})
+    publish_config_metrics([connector.with_streams({"results": stream})], tables, TODAY)
+    assert not samples_of(metrics.TABLE_EXPIRY)
+
+
+def samples_of(gauge):
+    return [sample for family in gauge.collect() for sample in family.samples]
 
 
 def test_coverage_metric_is_published_and_replaced():

@@ -52,6 +52,11 @@ def test_value_in_a_header_or_a_query_only_is_not_stored() -> None:
     assert contexts("keep: {of: of}", query=query) == [{"of": "x"}, {"of": "x"}]
 
 
+def test_value_that_names_the_country_of_the_record_is_stored() -> None:
+    found = contexts("record_country: $person")
+    assert [context["person"] for context in found] == ["secret-1", "secret-2"]
+
+
 def test_name_that_only_begins_alike_does_not_count() -> None:
     more = "keep: {personal: of}\ndeleted: {path: $personal, is: nobody}"
     assert contexts(more) == [{"personal": "x"}, {"personal": "x"}]
