@@ -197,3 +197,4 @@ def test_transcript_becomes_one_credential_with_its_courses(gateway):
     assert record.awarding_body.country == "NO"
     (part,) = record.parts
     assert (part.id, part.credit_points, f"{part.awarded_on}") == ("CR/1", 7.5, "2026-01-20")
+    assert part.eqf_level == 7, "the tables of Norway judge the level"
