@@ -112,6 +112,7 @@ def test_documents_stay_until_the_deletions_are_accepted(site: Site, registry: R
         "DELETIONS_WITHHELD"
     ]
     registry.shown = 30
+    assert gateway(site, "poll", "shrinking").returncode == 0
     until(lambda: stream()["state"] == "running")
     registry.shown = 4
     until(lambda: stream()["state"] == "halted")
