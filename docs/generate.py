@@ -113,7 +113,7 @@ MEANINGS = {
 
 COMMAND_GROUPS: dict[str, tuple[str, ...]] = {
     "Write a connector": ("new", "check", "preview", "diff", "explain"),
-    "Mapping tables": ("level", "credits", "coverage"),
+    "Mapping tables": ("level", "credits", "field", "coverage"),
     "Run": ("run", "demo", "topics", "kafka"),
     "Operate": (
         "status",

@@ -9,6 +9,7 @@ from gateway.cli import (
     demo,
     erase,
     explain,
+    fields,
     provider,
     rejections,
     run,
@@ -33,6 +34,7 @@ run.register(app)
 demo.register(app)
 connectors.register(app)
 tables.register(app)
+fields.register(app)
 streams.register(app)
 rejections.register(app)
 status.register(app)

@@ -81,9 +81,9 @@ def level(
     tables, day = _tables(mappings), parse_day(on)
     found = tables.level(country, framework or None, nqf_level, day)
     if as_json:
-        _print_json(_level_facts(found, country, tables, day))
+        print_json(_level_facts(found, country, tables, day))
     else:
-        _show(_headline(found, country, nqf_level, day), _level_lines(found, tables))
+        print_lines(_headline(found, country, nqf_level, day), _level_lines(found, tables))
 
 
 @app.command("credits")
@@ -123,9 +123,9 @@ def convert_credits(
     tables, day = _tables(mappings), parse_day(on)
     found = tables.credits(country, unit, number, sector, day, per_year=per_year)
     if as_json:
-        _print_json(_credit_facts(found, country, number, tables))
+        print_json(_credit_facts(found, country, number, tables))
     else:
-        _show(_credit_headline(found, number, unit), _credit_lines(found, tables))
+        print_lines(_credit_headline(found, number, unit), _credit_lines(found, tables))
 
 
 @app.command()
@@ -141,7 +141,7 @@ def coverage(mappings: Mappings = None, *, as_json: AsJson = False) -> None:
         if mapping.frameworks
     ]
     if as_json:
-        _print_json({"tables_digest": tables.digest, "systems": rows})
+        print_json({"tables_digest": tables.digest, "systems": rows})
         return
     from rich.table import Table
 
@@ -188,11 +188,13 @@ def parse_day(text: str | None) -> date | None:
         raise UsageError(f"--on: expected a day, such as 2020-06-30, found {text}") from None
 
 
-def _print_json(value: Any) -> None:
+def print_json(value: Any) -> None:
+    """Print facts as JSON."""
     print(json.dumps(value, ensure_ascii=False, indent=2, default=str))
 
 
-def _show(headline: str, lines: dict[str, str]) -> None:
+def print_lines(headline: str, lines: dict[str, str]) -> None:
+    """Print an answer, and below it each fact that has a text."""
     print(headline)
     for name, text in lines.items():
         if text:
@@ -338,7 +340,7 @@ def _answer_file(path: Path, tables: Tables, *, as_json: bool) -> None:
     names, rows = _read_questions(path)
     answers = [{**row, **_answer(row, tables)} for row in rows]
     if as_json:
-        _print_json({"tables_digest": tables.digest, "answers": answers})
+        print_json({"tables_digest": tables.digest, "answers": answers})
     else:
         columns = [*names, *(name for name in ANSWER_COLUMNS if name not in names)]
         writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n", extrasaction="ignore")

@@ -8,9 +8,11 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from gateway.check import check_document
 from gateway.check.mapping_tables import check_mappings
+from gateway.cli import app
 from gateway.config.loading import build_connector
 from gateway.config.yaml.document import parse_yaml
 from gateway.harmonise.harmoniser import Harmoniser
@@ -247,3 +249,42 @@ def test_unknown_classification_is_an_error_of_the_connector(folder: Path):
     text = CONNECTOR.replace("TARGET", "isced_f").replace("RULE", "{from: code, table: exb}")
     found = check_document(parse_yaml(text.encode(), "ie-exa.yaml"), Tables.load(folder))
     assert "unknown-table" in {finding.code for finding in found}
+
+
+def ask(folder: Path, *words: str) -> str:
+    result = CliRunner().invoke(app, ["field", *words, "--mappings", str(folder)])
+    assert result.exit_code == 0, result.output
+    return " ".join(result.output.split())
+
+
+def test_command_shows_the_field_and_its_source(folder: Path):
+    said = ask(folder, "IE", "exa", "1")
+    assert said.startswith("IE exa 1: ISCED-F 0715")
+    assert "Example Institute, the new key" in said
+    assert ask(folder, "IE", "exa", "1", "--on", "2000-01-01").startswith(
+        "IE exa 1 on 2000-01-01: ISCED-F 07 "
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("IE", "exa", "2"), "ambiguous (the publisher states several fields"),
+        (("IE", "exa", "2"), "0211, 0414"),
+        (("IE", "exa", "9"), "code_unknown"),
+        (("IE", "exa", "1", "--on", "1980-01-01"), "not_in_force"),
+        (("IE", "exb", "1"), "known exa"),
+        (("FR", "exa", "1"), "table_unknown"),
+    ],
+)
+def test_command_says_why_there_is_no_field(folder: Path, words: tuple[str, ...], said: str):
+    answer = ask(folder, *words)
+    assert "no ISCED-F field" in answer
+    assert said in answer
+
+
+def test_command_prints_json(folder: Path):
+    facts = json.loads(ask(folder, "IE", "exa", "2", "--json"))
+    assert (facts["isced_f"], facts["reason"]) == (None, "ambiguous")
+    assert facts["candidates"] == ["0211", "0414"]
+    assert json.loads(ask(folder, "IE", "exa", "1", "--json"))["isced_f"] == "0715"
