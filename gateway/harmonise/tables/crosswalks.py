@@ -68,7 +68,7 @@ class Crosswalks:
         edition = _edition(crosswalk.versions, on)
         if edition is None:
             return NoField(reason="not_in_force", table=table)
-        version, source = f"{edition.version}@{edition.from_}", edition.source
+        version, source = edition.version, edition.source
         found = edition.rows.get(code, ())
         if len(found) != 1:
             return NoField(

@@ -111,7 +111,7 @@ def test_code_gives_the_field_of_its_edition(folder: Path, code: str, on: date |
     found = Tables.load(folder).field("IE", "exa", code, on)
     assert isinstance(found, FieldMatch)
     assert (found.isced_f, found.row, found.table) == (field, code, "IE:fields:exa")
-    assert found.version == ("2010@2010-01-01" if field != "07" else "1990@1990-01-01")
+    assert found.version == ("2010" if field != "07" else "1990")
     assert found.source.startswith("Example Institute")
 
 
@@ -139,7 +139,7 @@ def test_record_has_the_field_and_the_row_that_states_it(harmonise: Harmonise):
     assert fields_of(outcome) == ("0715",)
     (lookup,) = outcome.provenance.lookups
     assert (lookup.field, lookup.table, lookup.row) == ("isced_f", "IE:fields:exa", "1")
-    assert lookup.version == "2010@2010-01-01"
+    assert lookup.version == "2010"
     assert "example.example/2010" in lookup.source
 
 
