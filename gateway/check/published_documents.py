@@ -15,7 +15,9 @@ from typing import Any
 from gateway.errors import Unavailable
 from gateway.messages.topics import (
     CARDS_TOPIC,
+    COMPLETE_ENTRY_TOPICS,
     CREDENTIALS_TOPIC,
+    INCOMPLETE_ENTRIES_TOPIC,
     OPPORTUNITIES_TOPIC,
     POINTERS_TOPIC,
     QUALIFICATIONS_TOPIC,
@@ -30,10 +32,19 @@ CONTEXTS = {
 SHAPES = {
     QUALIFICATIONS_TOPIC: ("LOQ-constraints.ttl", "LOQ-constraints-mdr.ttl"),
     OPPORTUNITIES_TOPIC: ("LOQ-constraints.ttl", "LOQ-constraints-mdr.ttl"),
+    INCOMPLETE_ENTRIES_TOPIC: ("LOQ-constraints.ttl", "LOQ-constraints-mdr.ttl"),
     CREDENTIALS_TOPIC: ("EDC-generic-no-cv.ttl", "EDC-generic-full.ttl"),
 }
 ADDED_BY_SEALING = ("#issued", "/eidasLegalIdentifier", "#issuer")
 """Properties that an unsealed credential lacks, because sealing adds them."""
+MISSING_IN_INCOMPLETE_ENTRIES = (
+    "/ISCEDFCode",
+    "/learningOutcome",
+    "/language",
+    "/defaultLanguage",
+    "/homepage",
+)
+"""Properties that LOQ requires and an incomplete entry may lack."""
 INSTALL_HINT = (
     "validation needs jsonschema, rdflib and pyshacl: pip install 'qualification-gateway[validate]'"
 )
@@ -63,9 +74,15 @@ class DocumentValidator:
         """Whether the official shapes were found."""
         return self._home is not None and (self._home / "shacl").is_dir()
 
-    def __call__(self, document: Any) -> list[str]:
-        """Return the problems of a document, as texts without its values."""
+    def __call__(self, document: Any, source: str = "") -> list[str]:
+        """Return the problems of a document, as texts without its values.
+
+        ``source`` is the topic that contains the document. LOQ requires more of every other source
+        of catalogue entries than of the topic of incomplete entries.
+        """
         topic = topic_of(document)
+        if source == INCOMPLETE_ENTRIES_TOPIC and topic in COMPLETE_ENTRY_TOPICS:
+            topic = source
         if not topic:
             return [
                 (
@@ -112,7 +129,14 @@ class DocumentValidator:
             component = str(
                 report.value(result, URIRef(f"{shacl}sourceConstraintComponent"))
             ).rpartition("#")[2]
-            if not (topic == CREDENTIALS_TOPIC and path.endswith(ADDED_BY_SEALING)):
+            if not (
+                (topic == CREDENTIALS_TOPIC and path.endswith(ADDED_BY_SEALING))
+                or (
+                    topic == INCOMPLETE_ENTRIES_TOPIC
+                    and component.startswith("MinCount")
+                    and path.endswith(MISSING_IN_INCOMPLETE_ENTRIES)
+                )
+            ):
                 problems.append(f"shapes: {path}: {component.removesuffix('ConstraintComponent')}")
         return sorted(problems)
 

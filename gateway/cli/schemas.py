@@ -133,7 +133,7 @@ def validate(
     validator = DocumentValidator(shapes)
     count = failed = 0
     for place, document in _documents(sources):
-        findings = validator(document)
+        findings = validator(document, sources)
         count += 1
         failed += bool(findings)
         for text in findings:

@@ -34,6 +34,8 @@ class Need:
     """The reason of the withholding, if the record is not rejected but withheld."""
     known_by: str = ""
     """The target from which a register of providers can also tell the value."""
+    only_loq: bool = False
+    """Whether an entry without the value is published, but not on a topic of the LOQ profile."""
 
     @property
     def choices(self) -> tuple[tuple[str, ...], ...]:
@@ -54,12 +56,18 @@ def _body(field: str, text: str, targets: tuple[tuple[str, ...], ...] = ()) -> N
 _TITLE = Need("title", "a title", ("title.LANGUAGE: EXPR",))
 _ENTRY = (
     _TITLE,
-    Need("isced_f", "a field of education as an ISCED-F 2013 code", ("isced_f: EXPR",)),
+    Need(
+        "isced_f",
+        "a field of education as an ISCED-F 2013 code",
+        ("isced_f: EXPR",),
+        only_loq=True,
+    ),
     Need(
         "learning_outcomes",
         "at least one learning outcome with a title",
         ("learning_outcomes: {each: EXPR, map: {title.LANGUAGE: EXPR}}",),
         (("learning_outcomes.title",),),
+        only_loq=True,
     ),
 )
 _ESI = Need("holder.esi", "the European Student Identifier of its holder", ("holder.esi: EXPR",))
@@ -78,11 +86,17 @@ NEEDS: dict[str, tuple[Need, ...]] = {
             "its language, or both an EQF level and a national level",
             ("languages: EXPR", "nqf_level: EXPR"),
             (("languages",), ("eqf_level", "nqf_uri")),
+            only_loq=True,
         ),
     ),
     "learning_opportunity": (
         *_ENTRY,
-        Need("homepage", "a web page, with an http or https address", ("homepage: EXPR",)),
+        Need(
+            "homepage",
+            "a web page, with an http or https address",
+            ("homepage: EXPR",),
+            only_loq=True,
+        ),
         _body(
             "provider",
             "a provider",
@@ -129,6 +143,8 @@ NEEDS: dict[str, tuple[Need, ...]] = {
     "provider": (),
 }
 """What each type of record needs, in the order in which the renderers check it."""
+ONLY_LOQ = frozenset(need.field for needs in NEEDS.values() for need in needs if need.only_loq)
+"""The fields without which an entry is published as incomplete, if its register holds none."""
 
 _DERIVED_FROM = {"eqf_level": ("nqf_level", "eqf_declared"), "nqf_uri": ("nqf_level",)}
 """Targets from which the gateway derives a field that no rule may fill."""

@@ -12,7 +12,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from gateway.messages.topics import TOPICS, Topic, topic_config
+from gateway.messages.cloudevents import MISSING_FIELDS_HEADER, RECORD_TYPE_HEADER
+from gateway.messages.topics import INCOMPLETE_ENTRIES_TOPIC, TOPICS, Topic, topic_config
 
 BINDING = "0.5.0"
 _LISTED = {"cleanup.policy"}
@@ -51,6 +52,20 @@ _HEADERS: dict[str, Any] = {
         "content-type": _TEXT | {"description": "Media type of the value"},
     },
 }
+_TOPIC_HEADERS: dict[str, dict[str, Any]] = {
+    INCOMPLETE_ENTRIES_TOPIC: {
+        RECORD_TYPE_HEADER: {
+            "enum": ["qualification", "learning_opportunity"],
+            "description": "Type of the entry; not on tombstones",
+        },
+        MISSING_FIELDS_HEADER: _TEXT
+        | {
+            "description": "Fields that LOQ requires and the register does not hold, "
+            "joined by commas; not on tombstones"
+        },
+    },
+}
+"""Further headers of single topics."""
 
 
 def document(version: str, described: Collection[str], provenance: str) -> str:
@@ -143,7 +158,8 @@ def _message(topic: Topic, described: bool, provenance: str) -> dict[str, Any]:
                 "provenance": {
                     "type": "string",
                     "description": f"Compact JSON, described by ./{provenance}.schema.json",
-                }
+                },
+                **_TOPIC_HEADERS.get(topic.name, {}),
             },
         }
     return message

@@ -14,12 +14,17 @@ from typing import Any, Literal
 import msgspec
 
 from gateway.messages.event_ids import EventIds, new_event_id
+from gateway.messages.outgoing import OutgoingRecord
 from gateway.messages.topics import DAY_MS, PERSONAL_DOCUMENT_TOPICS
 from gateway.records import ChangeTimeProblem, Document, Provenance, RawRecord
 
 JSON = b"application/json"
 CONTENT_ID_HEADER = "ce_contentid"
 """The header with the id of the content. The same content always has the same id."""
+RECORD_TYPE_HEADER = "ce_recordtype"
+"""The header of an incomplete entry that names its type as connector files do."""
+MISSING_FIELDS_HEADER = "ce_missingfields"
+"""The header of an incomplete entry that lists what LOQ requires and the entry lacks."""
 SPEC_VERSION_HEADER = ("ce_specversion", b"1.0")
 _JSON = ("content-type", JSON)
 _MIDNIGHT = b"T00:00:00Z"
@@ -200,7 +205,30 @@ def encode_document_headers(
         headers.append(("provenance", _ENCODER.encode(provenance)))
     if raw.corrects_event_id:
         headers.append(("ce_correctionof", raw.corrects_event_id.encode()))
+    if document.missing:
+        headers.append((RECORD_TYPE_HEADER, document.record_type.encode()))
+        headers.append((MISSING_FIELDS_HEADER, ",".join(document.missing).encode()))
     return headers
+
+
+def encode_move(message: OutgoingRecord, tombstone: Document) -> OutgoingRecord:
+    """Return the tombstone of a document that ``message`` replaces on another topic.
+
+    It has the source and the times of ``message``. A repeat gets the same event id.
+    """
+    by_name = dict(message.headers)
+    event = content_id("moved", tombstone.topic, by_name["ce_id"])
+    headers = [
+        SPEC_VERSION_HEADER,
+        ("ce_id", event.encode()),
+        (CONTENT_ID_HEADER, _document_id(tombstone.topic, message.key, None).encode()),
+        ("ce_source", by_name["ce_source"]),
+        *_type_headers(tombstone.type, tombstone.schema),
+        ("ce_subject", message.key),
+        _JSON,
+        *((name, by_name[name]) for name in ("ce_time", "ce_correctionof") if name in by_name),
+    ]
+    return OutgoingRecord(tombstone.topic, message.key, None, headers)
 
 
 def event_time(topic: str, changed_at: datetime) -> bytes:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 QUALIFICATIONS_TOPIC = "europass.qualifications.v1"
 OPPORTUNITIES_TOPIC = "europass.learning-opportunities.v1"
+INCOMPLETE_ENTRIES_TOPIC = "catalogue.incomplete-entries.v1"
 CREDENTIALS_TOPIC = "europass.credentials.v1"
 STUDENT_STATUS_TOPIC = "esc.student-status.v1"
 CARDS_TOPIC = "esc.cards.v1"
@@ -17,6 +18,10 @@ POINTERS_TOPIC = "esc.credential-pointers.v1"
 PROVIDERS_TOPIC = "reference.providers.v1"
 
 DAY_MS = 86_400_000
+COMPLETE_ENTRY_TOPICS = frozenset({QUALIFICATIONS_TOPIC, OPPORTUNITIES_TOPIC})
+"""The topics of the entries that fulfil the LOQ profile. No incomplete entry is on them."""
+ENTRY_TOPICS = COMPLETE_ENTRY_TOPICS | {INCOMPLETE_ENTRIES_TOPIC}
+"""The topics of the catalogue."""
 PLATFORMS = ("europass", "esc")
 """Roles of readers outside the gateway."""
 
@@ -86,6 +91,13 @@ OPPORTUNITIES = Topic(
     "persistent IRI",
     "ELM LOQ JSON-LD: courses and programmes",
     readers=("europass", "audit", "replay"),
+    legal_basis="public catalogue",
+)
+INCOMPLETE_ENTRIES = Topic(
+    INCOMPLETE_ENTRIES_TOPIC,
+    "persistent IRI",
+    "ELM JSON-LD: catalogue entries without a field that LOQ requires",
+    readers=("europass", "harmonise", "audit", "replay"),
     legal_basis="public catalogue",
 )
 CREDENTIALS = Topic(
@@ -197,6 +209,7 @@ TOPICS: tuple[Topic, ...] = (
     DIGESTS,
     QUALIFICATIONS,
     OPPORTUNITIES,
+    INCOMPLETE_ENTRIES,
     CREDENTIALS,
     STUDENT_STATUS,
     CARDS,

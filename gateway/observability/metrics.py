@@ -168,6 +168,14 @@ UNPROVEN_SCANS = _counter(
 ISSUES = _counter(
     "issues", "Accepted records that carry an issue, by its code", "connector", "stream", "code"
 )
+INCOMPLETE_ENTRIES = _counter(
+    "incomplete_entries",
+    "Accepted catalogue entries without a field that LOQ requires, by field; "
+    "they are on catalogue.incomplete-entries.v1",
+    "connector",
+    "stream",
+    "field",
+)
 TABLE_LOOKUPS = _counter(
     "table_lookups", "Lookups in mapping tables", "country", "table", "version"
 )

@@ -37,9 +37,10 @@ from gateway.kafka.connection import (
 from gateway.kafka.read_progress import ReadProgress, report_lag
 from gateway.kafka.record_fetch import Fetched, RecordFetch
 from gateway.kafka.transactions import Batches, RecordTooLarge, TransactionalProducer
-from gateway.messages.topics import PERSONAL_DOCUMENT_TOPICS, RAW
+from gateway.messages.topics import INCOMPLETE_ENTRIES, PERSONAL_DOCUMENT_TOPICS, RAW
 from gateway.observability import blocked_commits, metrics, tracing
 from gateway.pipeline.chunk_processing import process_chunk
+from gateway.pipeline.entry_moves import EntryMoves
 from gateway.pipeline.processed_record import (
     CountKey,
     ProcessRecord,
@@ -110,6 +111,7 @@ class HarmoniseStage(ConsumerRebalanceListener):  # type: ignore[misc]
         self._group = group
         self._partitions: dict[TopicPartition, _PartitionState] = {}
         self._standing = StandingKeys(settings)
+        self._incomplete_entries = StandingKeys(settings, [INCOMPLETE_ENTRIES])
         self._assigned: set[TopicPartition] = set()
         self._committed_offsets: dict[TopicPartition, int] = {}
         """Last offset that this process has committed, by partition."""
@@ -419,7 +421,7 @@ class HarmoniseStage(ConsumerRebalanceListener):  # type: ignore[misc]
                         f"{self._group}-{topic_partition.topic}-{topic_partition.partition}",
                         "harmonise",
                     ),
-                    TombstoneFilter(self._standing),
+                    TombstoneFilter(self._standing, EntryMoves(self._incomplete_entries)),
                 )
 
 

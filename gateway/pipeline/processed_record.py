@@ -38,6 +38,8 @@ class ProcessedRecord:
     """Table versions that were used: country, table, version."""
     unmapped_values: tuple[tuple[str, str], ...] = ()
     """Country and table of each value that the table does not contain."""
+    missing_fields: tuple[str, ...] = ()
+    """The fields that LOQ requires and that an incomplete catalogue entry lacks."""
 
 
 CountKey = tuple[
@@ -50,6 +52,7 @@ CountKey = tuple[
     tuple[str, ...],
     tuple[tuple[str, str, str], ...],
     tuple[tuple[str, str], ...],
+    tuple[str, ...],
 ]
 """The counted fields of a result. Most results of a batch share a few keys."""
 
@@ -64,6 +67,7 @@ count_key: Callable[[ProcessedRecord], CountKey] = attrgetter(
     "issues",
     "table_versions",
     "unmapped_values",
+    "missing_fields",
 )
 
 
@@ -86,6 +90,7 @@ def count_results(counts: Mapping[CountKey, int]) -> None:
         issues,
         table_versions,
         unmapped_values,
+        missing_fields,
     ), count in counts.items():
         metrics.RECORDS.labels(connector, stream, outcome).inc(count)
         if counts_as_received:
@@ -100,3 +105,5 @@ def count_results(counts: Mapping[CountKey, int]) -> None:
             metrics.TABLE_LOOKUPS.labels(*labels).inc(count)
         for country_and_table in unmapped_values:
             metrics.UNMAPPED.labels(*country_and_table).inc(count)
+        for missing in missing_fields:
+            metrics.INCOMPLETE_ENTRIES.labels(connector, stream, missing).inc(count)

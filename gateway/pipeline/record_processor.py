@@ -17,7 +17,12 @@ from gateway.messages.cloudevents import decode_raw, encode_document_headers
 from gateway.messages.event_ids import EventIds
 from gateway.messages.outgoing import OutgoingRecord
 from gateway.messages.rejection import encode_rejection, encode_withdrawal
-from gateway.messages.topics import DAY_MS, PERSONAL_DOCUMENT_TOPICS, REJECTIONS
+from gateway.messages.topics import (
+    COMPLETE_ENTRY_TOPICS,
+    DAY_MS,
+    PERSONAL_DOCUMENT_TOPICS,
+    REJECTIONS,
+)
 from gateway.observability import lookup_labels
 from gateway.pipeline.processed_record import ProcessedRecord
 from gateway.pseudonym_keys import CREDENTIAL_ID_AUDIENCE, ESC_AUDIENCE, PseudonymKeys, load_keys
@@ -139,6 +144,13 @@ class RecordProcessor:
         # 5. Add tombstones.
         if self._previous_keys:
             result.outgoing += self._tombstones_under_old_keys(raw, stream)
+        if raw.written_before and result.missing_fields:
+            # The stage adds the tombstones for the opposite case: see entry_moves.
+            result.outgoing += [
+                tombstone
+                for tombstone in self._tombstones(raw, stream, self._audience_key, self._id_key)
+                if tombstone.topic in COMPLETE_ENTRY_TOPICS
+            ]
         return result
 
     def preview(self, raw: RawRecord) -> Rendered | Rejected | Withheld | None:
@@ -170,6 +182,7 @@ class RecordProcessor:
             country=accepted.provenance.country or connector.country,
             at=at,
             loq_version=self._loq_version,
+            incomplete=stream.incomplete_entries == "publish",
         )
 
     def reject_as_too_large(self, record: ConsumerRecord) -> ProcessedRecord:
@@ -218,6 +231,7 @@ class RecordProcessor:
         if provenance.issues:
             result.issues = tuple([issue.code for issue in provenance.issues])
             result.unmapped_values += lookup_labels.unmapped_values(country, (), provenance.issues)
+            result.missing_fields = rendered.documents[0].missing
         return result
 
     def _delete(self, raw: RawRecord, stream: Stream) -> ProcessedRecord:

@@ -1,7 +1,8 @@
 """Leave out the tombstones of documents that were never published.
 
-The result of a record contains a tombstone for each document that an earlier version may have
-become. On the topics about persons, a tombstone tells that a person exists. A holder who never
+This module concerns the topics about persons; :mod:`gateway.pipeline.entry_moves` concerns the
+catalogue. The result of a record contains a tombstone for each document that an earlier version may
+have become. On the topics about persons, a tombstone tells that a person exists. A holder who never
 agreed must not appear there at all. The stage therefore reads once which documents exist on the
 student-card topics, when the first such tombstone comes. See docs/decisions/0075.
 """
@@ -19,9 +20,11 @@ from gateway.messages.outgoing import OutgoingRecord
 from gateway.messages.topics import (
     CARDS,
     CREDENTIALS_TOPIC,
+    ENTRY_TOPICS,
     PERSONAL_DOCUMENT_TOPICS,
     POINTERS,
     STUDENT_STATUS,
+    Topic,
 )
 from gateway.pipeline.packed_hashes import PackedHashes
 from gateway.pipeline.processed_record import ProcessedRecord
@@ -30,19 +33,22 @@ from gateway.settings import Settings
 if TYPE_CHECKING:
     from aiokafka import ConsumerRecord
 
+    from gateway.pipeline.entry_moves import EntryMoves
+
 CONSENT_TOPICS = (POINTERS, STUDENT_STATUS, CARDS)
 """The topics on which a document needs the holder's agreement."""
 
 
 class StandingKeys:
-    """The keys of the documents that exist on the student-card topics, as hashes.
+    """The keys of the documents that exist on some topics, as hashes of topic and key.
 
     All partitions of a stage share them. No key belongs to two raw partitions, so each partition
     changes its own keys only.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, topics: Sequence[Topic] = CONSENT_TOPICS) -> None:
         self._settings = settings
+        self._topics = topics
         self._keys = PackedHashes()
         self._read_at = -1.0
         self._meanwhile: list[dict[int, bool]] | None = None
@@ -85,7 +91,7 @@ class StandingKeys:
 
             await read_partition(self._settings, topic, partition, on_record=on_record)
 
-        names = [topic.name for topic in CONSENT_TOPICS]
+        names = [topic.name for topic in self._topics]
         counts = await asyncio.gather(*(count_partitions(self._settings, name) for name in names))
         await asyncio.gather(
             *(
@@ -105,8 +111,9 @@ def _change(keys: PackedHashes, changes: dict[int, bool]) -> None:
 class TombstoneFilter:
     """The filter of one raw partition. Call :meth:`acquire` whenever its producer has fenced."""
 
-    def __init__(self, standing: StandingKeys) -> None:
+    def __init__(self, standing: StandingKeys, moves: EntryMoves) -> None:
         self._standing = standing
+        self._moves = moves
         self._acquired_at = 0.0
         self._changes: dict[int, bool] = {}
         """What the present batch writes and deletes."""
@@ -115,20 +122,24 @@ class TombstoneFilter:
         """Forget which documents exist, because another worker may have written meanwhile."""
         self._acquired_at = time.monotonic()
         self._changes.clear()
+        self._moves.acquire()
 
     def commit(self) -> None:
         """Keep what the batch changed. Call this after its commit."""
         self._standing.commit(self._changes)
         self._changes.clear()
+        self._moves.commit()
 
     async def apply(
         self, records: Sequence[ConsumerRecord], results: Iterable[ProcessedRecord]
     ) -> None:
-        """Remove the tombstones from the results for which no document exists."""
+        """Remove the tombstones for which no document exists, and settle the catalogue entries."""
+        entries: list[ProcessedRecord] = []
         for record, result in zip(records, results, strict=True):
-            has_tombstone = False
+            has_tombstone = has_entry = False
             for outgoing in result.outgoing:
                 if outgoing.topic not in PERSONAL_DOCUMENT_TOPICS:
+                    has_entry = has_entry or outgoing.topic in ENTRY_TOPICS
                     continue
                 if outgoing.value is None:
                     has_tombstone = True
@@ -142,6 +153,10 @@ class TombstoneFilter:
                     or outgoing.topic not in PERSONAL_DOCUMENT_TOPICS
                     or await self._is_needed(outgoing, record)
                 ]
+            if has_entry:
+                entries.append(result)
+        if entries:
+            await self._moves.apply(entries)
 
     async def _is_needed(self, tombstone: OutgoingRecord, record: ConsumerRecord) -> bool:
         """Return whether a tombstone may delete a document."""

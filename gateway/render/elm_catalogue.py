@@ -1,12 +1,14 @@
 """Catalogue entries as JSON-LD in the LOQ profile of the European Learning Model (ELM).
 
 Entries are qualifications, achievement specifications and learning opportunities. They contain no
-personal data.
+personal data. An entry whose register does not hold a field that LOQ requires can be rendered
+without it. It is then valid under the general shapes of ELM, and not under those of LOQ.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Container
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
@@ -75,29 +77,37 @@ _CACHE_SIZE: Final = 4096
 _IS_SPECIFICATION: Final = b'","type":"LearningAchievementSpecification",'
 
 
-def missing_elements(record: LearningRecord, emits: str) -> Rejected | None:
+def missing_elements(
+    record: LearningRecord, emits: str, without: Container[str] = ()
+) -> Rejected | None:
     """Return a rejection if the entry lacks a title, a field of education or a learning outcome.
 
-    LOQ requires all three.
+    LOQ requires all three. ``without`` names fields that the entry may lack.
     """
     if not record.title:
         return rejection(emits, "title")
-    if ISCED_F.isdisjoint(record.isced_f):
+    if ISCED_F.isdisjoint(record.isced_f) and "isced_f" not in without:
         return rejection(emits, "isced_f")
-    if not any(outcome.title for outcome in record.learning_outcomes):
+    if (
+        not any(outcome.title for outcome in record.learning_outcomes)
+        and "learning_outcomes" not in without
+    ):
         return rejection(emits, "learning_outcomes")
     return None
 
 
 def qualification(
-    record: Qualification, root: str, version: str = DEFAULT_VERSION
+    record: Qualification,
+    root: str,
+    version: str = DEFAULT_VERSION,
+    without: Container[str] = (),
 ) -> bytes | Rejected:
     """Return a ``Qualification`` as JSON, or a rejection if LOQ does not allow the entry.
 
     If the record lacks its EQF or national level, the result is a
-    ``LearningAchievementSpecification``.
+    ``LearningAchievementSpecification``. ``without`` names fields that the entry may lack.
     """
-    if rejected := missing_elements(record, "qualification"):
+    if rejected := missing_elements(record, "qualification", without):
         return rejected
     _, style, context = VERSIONS[version]
     identity = elm_common.json_string_content(root)
@@ -114,7 +124,7 @@ def qualification(
     ]
     if complete:
         fragments += _qualification_members(record, body, style)
-    elif not vocabularies.languages(record.languages):
+    elif "languages" not in without and not vocabularies.languages(record.languages):
         return rejection("qualification", "languages")
     fragments += (_identifier(record.code or record.id), awarding)
     if record.status:
@@ -124,18 +134,22 @@ def qualification(
 
 
 def opportunity(
-    record: LearningOpportunity, root: str, version: str = DEFAULT_VERSION
+    record: LearningOpportunity,
+    root: str,
+    version: str = DEFAULT_VERSION,
+    without: Container[str] = (),
 ) -> bytes | Rejected:
     """Return a ``LearningOpportunity`` as JSON, with the specification of its qualification.
 
-    Return a rejection if LOQ does not allow the entry.
+    Return a rejection if LOQ does not allow the entry. ``without`` names fields that the entry may
+    lack.
     """
-    if rejected := missing_elements(record, "learning_opportunity"):
+    if rejected := missing_elements(record, "learning_opportunity", without):
         return rejected
     _, style, context = VERSIONS[version]
     tag = record.languages[0] if record.languages else next(iter(record.title))
     default = vocabularies.language(tag)
-    if default is None:
+    if default is None and "languages" not in without:
         return Rejected(
             stage="render",
             field="languages",
@@ -143,7 +157,7 @@ def opportunity(
             detail="expected a language of the EU vocabulary in languages or title",
         )
     page = elm_common.web_resource(record.homepage, style, b"homepage")
-    if page is None:
+    if page is None and "homepage" not in without:
         return rejection("learning_opportunity", "homepage")
     organiser = record.provider or record.awarding_body
     provider = elm_common.organisation(organiser, "provider", style)
@@ -152,16 +166,24 @@ def opportunity(
     fragments = [
         b'{"@context":', context, b',"id":"', elm_common.json_string_content(root),
         b'","type":"LearningOpportunity","title":', dumps(record.title),
-        b',"defaultLanguage":', default, b',"providedBy":', provider.json, b',"homepage":', page,
-        b',"learningAchievementSpecification":', _specification_of_opportunity(record, style),
+        b',"defaultLanguage":%b' % default if default else b"",
+        b',"providedBy":', provider.json, b',"homepage":%b' % page if page else b"",
+        b',"learningAchievementSpecification":',
+        _specification_of_opportunity(record, style, default),
         *_offer(record, tag, organiser.country),
     ]  # fmt: skip
     fragments += (_identifier(record.id), _modified_end(record))
     return elm_common.with_node_ids(fragments, node_id_prefix(root))
 
 
-def _specification_of_opportunity(record: LearningOpportunity, style: ProfileStyle) -> bytes:
-    """Return the achievement specification of an opportunity."""
+def _specification_of_opportunity(
+    record: LearningOpportunity, style: ProfileStyle, default: bytes | None
+) -> bytes:
+    """Return the achievement specification of an opportunity.
+
+    A specification that is no qualification needs a language. Without another one, it is
+    ``default``, the language of its title.
+    """
     complete = elm_levels.has_levels(record)
     body = elm_common.organisation(record.awarding_body, "awarding-body", style)
     awarding, notes = _awarding(record, body, _SPECIFICATION, _SPECIFICATION + b"/")
@@ -169,6 +191,8 @@ def _specification_of_opportunity(record: LearningOpportunity, style: ProfileSty
         *elm_common.specification(record, style, notes),
         *(_qualification_members(record, body, style) if complete else ()),
     ]
+    if default and not (complete or record.languages):
+        members.append(b',"language":[%b]' % default)
     return b'{"id":"%b%b%b%b}' % (
         _SPECIFICATION,
         _IS_QUALIFICATION if complete else _IS_SPECIFICATION,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 # The texts below list the fields of a class as "name:type", separated by spaces.
@@ -66,6 +67,11 @@ CATALOGUE: Final = _SHARED | {
         "learningActivitySpecification:LearningActivitySpecification dcType:Concept"
     ),
 }
+INCOMPLETE_CATALOGUE: Final = {
+    name: re.sub(r"\b(thematicArea|learningOutcome|defaultLanguage|homepage)!:", r"\1:", fields)
+    for name, fields in CATALOGUE.items()
+}
+"""The catalogue without the fields that only LOQ requires."""
 CREDENTIAL: Final = _SHARED | {
     "ContactPoint": "emailAddress!:Mailbox",
     "Mailbox": "",

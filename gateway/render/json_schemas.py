@@ -17,6 +17,7 @@ from gateway.identifiers import STUDENT_IDENTIFIER_PATTERN
 from gateway.messages.topics import (
     CARDS_TOPIC,
     CREDENTIALS_TOPIC,
+    INCOMPLETE_ENTRIES_TOPIC,
     OPPORTUNITIES_TOPIC,
     POINTERS_TOPIC,
     PROVIDERS_TOPIC,
@@ -24,7 +25,7 @@ from gateway.messages.topics import (
     STUDENT_STATUS_TOPIC,
 )
 from gateway.records import Provenance, Provider
-from gateway.render.elm_classes import CATALOGUE, CREDENTIAL, CREDENTIAL_ROOT
+from gateway.render.elm_classes import CATALOGUE, CREDENTIAL, CREDENTIAL_ROOT, INCOMPLETE_CATALOGUE
 from gateway.render.elm_common import ESCO_ATTRIBUTION
 from gateway.render.render import SCHEMAS
 from gateway.render.student_card import ACADEMIC_LEVELS, CARD_TYPES
@@ -83,6 +84,13 @@ def schemas() -> dict[str, Schema]:
             "A course or programme somebody offers",
             CATALOGUE,
             ("LearningOpportunity",),
+            catalogue,
+        ),
+        INCOMPLETE_ENTRIES_TOPIC: _elm(
+            INCOMPLETE_ENTRIES_TOPIC,
+            "A catalogue entry without a field that LOQ requires and its register does not hold",
+            INCOMPLETE_CATALOGUE,
+            ("Qualification", "LearningAchievementSpecification", "LearningOpportunity"),
             catalogue,
         ),
         CREDENTIALS_TOPIC: _credentials(),

@@ -35,6 +35,11 @@ class Publication:
             )
         )
 
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The fields that LOQ requires and that an incomplete entry lacks."""
+        return tuple(field for document in self.documents for field in document.missing)
+
 
 def publication(
     outcome: Outcome,
@@ -55,6 +60,7 @@ def publication(
         country=outcome.provenance.country or connector.country,
         at=at or datetime.now(UTC),
         loq_version=loq_version,
+        incomplete=connector.streams[raw.stream].incomplete_entries == "publish",
     )
     if isinstance(rendered, Rejected):
         provenance = outcome.provenance

@@ -7,16 +7,19 @@ record.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
+from functools import partial
 
 import msgspec
 from orjson import dumps
 
+from gateway.config.publishing_needs import record_word
 from gateway.identifiers import CardNumber, parse_card_number, parse_student_identifier
 from gateway.messages.topics import (
     CARDS_TOPIC,
     CREDENTIALS_TOPIC,
+    INCOMPLETE_ENTRIES_TOPIC,
     OPPORTUNITIES_TOPIC,
     POINTERS_TOPIC,
     PROVIDERS_TOPIC,
@@ -44,6 +47,7 @@ from gateway.render import (
     elm_common,
     elm_credential,
     elm_levels,
+    incomplete_entries,
     student_card,
 )
 from gateway.render.record_ids import iri, person_iri, pseudonym_key
@@ -53,6 +57,7 @@ SCHEMAS = "https://schemas.qualification-gateway.eu"
 EVENT_TYPES = {
     QUALIFICATIONS_TOPIC: "eu.europass.qualification",
     OPPORTUNITIES_TOPIC: "eu.europass.learning-opportunity",
+    INCOMPLETE_ENTRIES_TOPIC: "eu.qualification-gateway.incomplete-entry",
     CREDENTIALS_TOPIC: "eu.europass.credential",
     STUDENT_STATUS_TOPIC: "eu.student-card.student-status",
     CARDS_TOPIC: "eu.student-card.card",
@@ -91,8 +96,8 @@ ASSURED_OUTCOMES = frozenset(
 )
 """Outcomes of the provider check that state a quality assurance, Annex I's eleventh element."""
 TOPICS_OF = {
-    "qualification": (QUALIFICATIONS_TOPIC,),
-    "learning_opportunity": (OPPORTUNITIES_TOPIC,),
+    "qualification": (QUALIFICATIONS_TOPIC, INCOMPLETE_ENTRIES_TOPIC),
+    "learning_opportunity": (OPPORTUNITIES_TOPIC, INCOMPLETE_ENTRIES_TOPIC),
     "credential": (CREDENTIALS_TOPIC, POINTERS_TOPIC),
     "student_status": (STUDENT_STATUS_TOPIC,),
     "card": (CARDS_TOPIC,),
@@ -114,21 +119,24 @@ def render(
     country: str,
     at: datetime,
     loq_version: str = elm_catalogue.DEFAULT_VERSION,
+    incomplete: bool = True,
 ) -> Rendered | Rejected:
     """Return the documents of an accepted record, or a rejection.
 
     ``at`` is the time of the raw record on its topic. Student-card documents contain its day as
     ``publishedAt``, so that a repeated run gives the same bytes. ``loq_version`` is the ELM
-    version of catalogue entries, 3.1 or 3.3.
+    version of catalogue entries, 3.1 or 3.3. With ``incomplete``, a catalogue entry without a field
+    that its register does not hold is published on the topic of incomplete entries.
     """
     record, provenance = accepted.record, accepted.provenance
     items: RenderedItems
     match record:
         case Qualification() | LearningOpportunity():
-            items, provenance = _catalogue(record, keys, provenance, loq_version)
+            document, provenance = _catalogue(record, keys, provenance, loq_version, incomplete)
+            return document if isinstance(document, Rejected) else Rendered((document,), provenance)
         case Credential():
             if record.revoked:
-                return Rendered(_all_tombstones("credential", keys), provenance)
+                return Rendered(tombstones(["credential"], keys), provenance)
             items, provenance = _credential(record, keys, provenance, country, at)
         case StudentStatus():
             provenance = _add_issues(provenance, student_card.left_out_texts(record))
@@ -164,11 +172,8 @@ def render(
 
 def tombstones(emits: Iterable[str], keys: TopicKeys) -> tuple[Document, ...]:
     """Return the tombstones that delete a record from every topic of its possible types."""
-    return tuple(
-        document
-        for record_type in sorted(set(emits))
-        for document in _all_tombstones(record_type, keys)
-    )
+    topics = [topic for record_type in sorted(set(emits)) for topic in TOPICS_OF[record_type]]
+    return tuple([_document(topic, keys[topic], None) for topic in dict.fromkeys(topics)])
 
 
 def tombstone(topic: str, key: str) -> Document:
@@ -180,26 +185,41 @@ RenderedItems = list[tuple[str, str, bytes | Rejected | None]]
 """Topic, key and document. A document that is ``None`` is a tombstone."""
 
 
+_ENTRY_RENDERERS: dict[type, tuple[str, Callable[..., bytes | Rejected]]] = {
+    Qualification: (QUALIFICATIONS_TOPIC, elm_catalogue.qualification),
+    LearningOpportunity: (OPPORTUNITIES_TOPIC, elm_catalogue.opportunity),
+}
+
+
 def _catalogue(
     record: Qualification | LearningOpportunity,
     keys: TopicKeys,
     provenance: Provenance,
     version: str,
-) -> tuple[RenderedItems, Provenance]:
+    incomplete: bool,
+) -> tuple[Document | Rejected, Provenance]:
     issues = _esco_issues(record)
     if not elm_catalogue.all_accreditations_fit(record):
         issues.append(ACCREDITATION_INCOMPLETE)
-    if isinstance(record, LearningOpportunity):
-        identity = keys[OPPORTUNITIES_TOPIC]
-        return [
-            (OPPORTUNITIES_TOPIC, identity, elm_catalogue.opportunity(record, identity, version))
-        ], _add_issues(provenance, issues)
-    if not elm_levels.has_levels(record):
+    topic, render_entry = _ENTRY_RENDERERS[type(record)]
+    if not isinstance(record, LearningOpportunity) and not elm_levels.has_levels(record):
         issues.append(LEVEL_MISSING)
-    identity = keys[QUALIFICATIONS_TOPIC]
-    return [
-        (QUALIFICATIONS_TOPIC, identity, elm_catalogue.qualification(record, identity, version))
-    ], _add_issues(provenance, issues)
+    identity = keys[topic]
+    value = render_entry(record, identity, version)
+    missing: tuple[str, ...] = ()
+    if isinstance(value, Rejected) and incomplete:
+        value, missing = incomplete_entries.render_without_missing_fields(
+            partial(render_entry, record, identity, version), value, record, provenance.issues
+        )
+    if isinstance(value, Rejected):
+        return value, provenance
+    document = _document(INCOMPLETE_ENTRIES_TOPIC if missing else topic, identity, value)
+    if missing:
+        issues += incomplete_entries.missing_field_issues(missing)
+        document = msgspec.structs.replace(
+            document, record_type=record_word(record), missing=missing
+        )
+    return document, _add_issues(provenance, issues)
 
 
 def _credential(
@@ -285,10 +305,6 @@ class TopicKeys:
         if topic in (CREDENTIALS_TOPIC, POINTERS_TOPIC):
             return person_iri(self._id_key, raw.connector, raw.native_id, self._template)
         return iri(raw.connector, raw.native_id, self._template)
-
-
-def _all_tombstones(emits: str, keys: TopicKeys) -> tuple[Document, ...]:
-    return tuple(_document(topic, keys[topic], None) for topic in TOPICS_OF[emits])
 
 
 def _document(topic: str, key: str, value: bytes | None) -> Document:

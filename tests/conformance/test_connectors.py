@@ -14,6 +14,7 @@ from gateway.config.loading import load_connector
 from gateway.harmonise.harmoniser import Harmoniser
 from gateway.harmonise.rule_findings import CHECK_KEY
 from gateway.harmonise.tables.compiled_tables import Tables
+from gateway.messages.topics import INCOMPLETE_ENTRIES_TOPIC
 from gateway.records import Accepted
 from gateway.render.json_schemas import schemas
 from gateway.render.qdr_xml import dataset
@@ -85,6 +86,11 @@ def test_connector_documents_conform(path: Path, tables: Tables, oracles: Oracle
                     for error in VALIDATORS[one.topic].iter_errors(node)
                 ]
                 assert not errors, (where, errors)
+                if one.topic == INCOMPLETE_ENTRIES_TOPIC:
+                    violations = oracles.rudof(node, "loq")
+                    assert len(violations) == len(one.missing), (where, violations)
+                    assert all("MinCount" in text for text in violations), (where, violations)
+                    assert oracles.vocabulary(node) == [], where
                 if not one.topic.startswith("europass."):
                     continue
                 profile = "edc" if one.topic == "europass.credentials.v1" else "loq"

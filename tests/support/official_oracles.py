@@ -29,6 +29,10 @@ PROFILES = {
         ("LOQ-constraints.ttl", "LOQ-constraints-mdr.ttl"),
         ("Qualification", "LearningAchievementSpecification", "LearningOpportunity"),
     ),
+    "elm": (
+        ("EDC-generic-no-cv.ttl",),
+        ("Qualification", "LearningAchievementSpecification", "LearningOpportunity"),
+    ),
     "converted": (("EDC-converted.ttl",), ("EuropeanDigitalCredential",)),
     "edc": (("EDC-generic-no-cv.ttl", "EDC-generic-full.ttl"), ("EuropeanDigitalCredential",)),
 }

@@ -80,6 +80,7 @@ def _count_published(
     record, provenance = accepted.record, accepted.provenance
     groups["published"].update(made.topics)
     groups["issues"].update(issue.code for issue in provenance.issues)
+    groups["facts"].update(f"without `{field}`" for field in made.missing)
     documents = b"".join(document.value or b"" for document in made.documents)
     if getattr(record, "credit_amount", None) is not None and b'"point":' not in documents:
         groups["facts"]["credits not published"] += 1

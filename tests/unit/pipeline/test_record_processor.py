@@ -65,14 +65,18 @@ def test_rejected_version_removes_the_previous_document(tables):
     again = msgspec.structs.replace(first, written_before=True)
     assert delivered(tables, again) == (
         "rejected",
-        [("gateway.rejections.v1", False), ("europass.qualifications.v1", True)],
+        [
+            ("gateway.rejections.v1", False),
+            ("europass.qualifications.v1", True),
+            ("catalogue.incomplete-entries.v1", True),
+        ],
     )
 
 
 def test_deletion_becomes_a_tombstone(tables):
     assert delivered(tables, msgspec.structs.replace(RAW, body=None)) == (
         "deleted",
-        [("europass.qualifications.v1", True)],
+        [("europass.qualifications.v1", True), ("catalogue.incomplete-entries.v1", True)],
     )
 
 
@@ -140,4 +144,4 @@ def test_deleting_all_records_removes_their_documents(tables, tmp_path):
         )
     ((topic, key, is_gone),) = places[0]
     assert not is_gone
-    assert places[1] == [(topic, key, True)]
+    assert places[1] == [(topic, key, True), ("catalogue.incomplete-entries.v1", key, True)]

@@ -255,7 +255,7 @@ def test_level_is_never_invented():
             assert ("snb/eqf/4" in text) == (field == "nqf_uri")
 
 
-def test_missing_outcome_or_field_of_education_is_rejected():
+def test_missing_outcome_or_field_of_education_is_no_complete_entry():
     for field, value in (
         ("learning_outcomes", ()),
         ("learning_outcomes", (LearningOutcome(),)),
@@ -268,6 +268,7 @@ def test_missing_outcome_or_field_of_education_is_rejected():
             samples.keys("qualification"),
             country="IE",
             at=samples.AT,
+            incomplete=False,
         )
         assert isinstance(found, Rejected)
         assert (found.stage, found.field, found.reason) == ("render", field, "missing")

@@ -12,6 +12,7 @@ from gateway.config.loading import load_connector
 from gateway.config.publishing_needs import NEEDS, Need, needed_targets, unmapped_needs, unmet_needs
 from gateway.harmonise.harmoniser import Harmoniser
 from gateway.harmonise.tables.compiled_tables import Tables
+from gateway.messages.topics import INCOMPLETE_ENTRIES_TOPIC
 from gateway.records import Accepted, RawRecord, Rejected, Withheld
 from gateway.render.publication import Publication, publication
 from gateway.render.render import TOPICS_OF
@@ -103,11 +104,16 @@ def test_record_with_exactly_what_is_needed_is_published(tmp_path: Path, emits: 
 
 
 @pytest.mark.parametrize(("emits", "left_out"), EACH_NEED)
-def test_record_without_one_need_is_not_published(
+def test_record_without_one_need_is_not_published_as_a_complete_one(
     tmp_path: Path, emits: str, left_out: Need
 ) -> None:
     rest = tuple(need for need in NEEDS[emits] if need is not left_out)
-    outcome = published(tmp_path, emits, rules_for(rest)).outcome
+    made = published(tmp_path, emits, rules_for(rest))
+    outcome = made.outcome
+    if left_out.only_loq:
+        assert made.topics == (INCOMPLETE_ENTRIES_TOPIC,)
+        assert made.missing == (left_out.field,)
+        return
     if left_out.withheld:
         assert outcome == Withheld(reason=left_out.withheld)
         return
@@ -127,7 +133,7 @@ def test_level_takes_the_place_of_the_language_of_a_qualification(tmp_path: Path
     needs = tuple(need for need in NEEDS["qualification"] if need.field != "languages")
     level = {"nqf_level": {"const": "8", "framework": "NFQ"}}
     made = published(tmp_path, "qualification", rules_for(needs) | level)
-    assert made.topics == TOPICS_OF["qualification"]
+    assert made.topics == TOPICS_OF["qualification"][:1]
     stream = load_connector(tmp_path / "xx-needs.yaml").streams["records"]
     assert list(unmapped_needs("qualification", stream.map)) == []
 
@@ -136,4 +142,4 @@ def test_awarding_body_takes_the_place_of_the_provider_of_an_opportunity(tmp_pat
     needs = tuple(need for need in NEEDS["learning_opportunity"] if need.field != "provider")
     body = RULES["awarding_body"]
     made = published(tmp_path, "learning_opportunity", rules_for(needs) | body)
-    assert made.topics == TOPICS_OF["learning_opportunity"]
+    assert made.topics == TOPICS_OF["learning_opportunity"][:1]
