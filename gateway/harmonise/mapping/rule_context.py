@@ -76,6 +76,11 @@ def inherit_options(inner: MappingRule, outer: MappingRule) -> MappingRule:
         for name in ("as_", "table", "at", "pseudonym", "basis")
         if getattr(inner, name) is None and getattr(outer, name)
     }
+    changes |= {
+        name: getattr(outer, name)
+        for name in ("invalid", "pick")
+        if name in outer.model_fields_set - inner.model_fields_set
+    }
     if inner.const is not None:
         changes = {name: value for name, value in changes.items() if name in {"pseudonym", "basis"}}
     return inner.model_copy(update=changes) if changes else inner

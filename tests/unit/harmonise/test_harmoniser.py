@@ -99,6 +99,20 @@ def test_table_can_drop_or_flag_unknown_codes() -> None:
         assert [issue.code for issue in outcome.provenance.issues] == codes
 
 
+def test_alternatives_have_the_options_of_their_rule() -> None:
+    harmonise = harmoniser(
+        TITLE + "workload_hours: {first_of: [h, {from: k, invalid: reject}], invalid: drop}"
+    )
+    outcome = ask(harmonise, {"t": "T", "h": "many", "k": "30"})
+    assert record(outcome).workload_hours == 30
+    assert isinstance(outcome, Accepted)
+    assert [issue.code for issue in outcome.provenance.issues] == ["invalid_value"]
+    strict = ask(harmonise, {"t": "T", "h": "many", "k": "more"})
+    assert isinstance(strict, Rejected), "the option of an alternative takes precedence"
+    first = harmoniser("title.en: {first_of: [a, t], pick: first}")
+    assert record(ask(first, {"t": ["one", "two"]})).title == {"en": "one"}
+
+
 def test_rule_forms_give_the_same_value() -> None:
     harmonise = harmoniser(
         """
