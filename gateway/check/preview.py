@@ -19,7 +19,7 @@ from gateway.fetch.http.request_reply import RegistryReply, RegistryRequest, Rep
 from gateway.fetch.offline_client import OfflineClient
 from gateway.fetch.registry_client import RegistryClient
 from gateway.harmonise.harmoniser import Harmoniser
-from gateway.records import Accepted, Document, Outcome, RawRecord, Rejected
+from gateway.records import Accepted, Document, Issue, Outcome, RawRecord, Rejected
 from gateway.render.publication import publication
 
 
@@ -35,6 +35,8 @@ class PreviewedRecord:
     documents: tuple[Document, ...] = ()
     unpublished: frozenset[str] = frozenset()
     """The filled fields that no document shows, as dotted names without indices."""
+    rule_issues: tuple[Issue, ...] = ()
+    """The issues of the rules, without those of the documents."""
 
 
 @dataclass(slots=True)
@@ -115,6 +117,7 @@ def preview_record(connector: Connector, raw: RawRecord, harmonise: Harmoniser) 
         outcome.record,
         published.documents,
         unpublished_fields(outcome, raw, connector) if published.documents else frozenset(),
+        outcome.provenance.issues,
     )
 
 
@@ -154,7 +157,14 @@ def _format_targets(item: PreviewedRecord, record: Any) -> Iterator[str]:
         mark = "   (required)" if _is_within(name, required) else _mark(emits, name, item)
         yield f"    {path} = {mask_value(type(record), path, value)}{mark}"
     for need in unmet_needs(emits, record):
-        yield f"    {need.field}: required, not filled: {sentence(emits, need)}"
+        why = _why_empty(item.rule_issues, need.field) or sentence(emits, need)
+        yield f"    {need.field}: required, not filled: {why}"
+
+
+def _why_empty(issues: Sequence[Issue], field_name: str) -> str:
+    """Return why a rule gave its target no value, or an empty text if no issue says so."""
+    said = [issue for issue in issues if issue.field == field_name and issue.message]
+    return "; ".join(f"{issue.message} ({issue.code})" for issue in said)
 
 
 def _mark(emits: str, name: str, item: PreviewedRecord) -> str:
@@ -244,7 +254,11 @@ def differences(old: Sequence[PreviewedRecord], new: Sequence[PreviewedRecord]) 
 
 def _summarise(item: PreviewedRecord) -> dict[str, Any]:
     if isinstance(item.outcome, Accepted):
-        return {"outcome": "accepted", **dict(flatten(to_plain_values(item.outcome.record)))}
+        return {
+            "outcome": "accepted",
+            "published on": ", ".join(item.topics) or "no topic",
+            **dict(flatten(to_plain_values(item.outcome.record))),
+        }
     if isinstance(item.outcome, Rejected):
         place = item.outcome.field or item.outcome.stage
         return {"outcome": f"rejected: {item.outcome.reason} at {place}"}

@@ -46,3 +46,18 @@ def test_preview_of_a_saved_reply_needs_no_certificate(tmp_path: Path, party: st
     result = CliRunner().invoke(app, ["preview", str(file), "--sample", str(sample)])
     assert result.exit_code == 0, result.output
     assert "Weaving" in result.output
+
+
+def test_preview_says_why_a_rule_gave_a_required_target_no_value(tmp_path: Path) -> None:
+    file = tmp_path / "edge.yaml"
+    text = CONNECTOR.replace("PARTY", "{}").replace("country: FI", "country: FR")
+    file.write_text(
+        text.replace("title.en: name", "title.en: name, isced_f: {from: f, table: nsf}")
+    )
+    sample = tmp_path / "reply.json"
+    sample.write_text('{"items": [{"id": "c-1", "name": "Weaving", "f": "326"}]}')
+    result = CliRunner().invoke(app, ["preview", str(file), "--sample", str(sample)])
+    line = next(line for line in result.output.splitlines() if "isced_f: required" in line)
+    assert "nsf states several fields" in line
+    assert "isced_ambiguous" in line
+    assert "add `isced_f:`" not in line
