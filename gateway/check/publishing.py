@@ -10,6 +10,7 @@ from gateway.config.rules import Rules
 from gateway.config.yaml.document import DocumentPath, YamlDocument
 from gateway.errors import Finding
 from gateway.harmonise.tables.compiled_tables import Tables
+from gateway.messages.topics import INCOMPLETE_ENTRIES_TOPIC
 
 UNPUBLISHED = "unpublished"
 """The code of a finding about records that the gateway cannot publish."""
@@ -28,14 +29,18 @@ def findings(
                 known = need.known_by and any(
                     target.startswith(f"{need.known_by}.") for target in rules
                 )
-                end = "withholds" if need.withheld else "rejects"
                 text = sentence(emits, need)
+                end = (
+                    f"publishes every such record on {INCOMPLETE_ENTRIES_TOPIC} alone"
+                    if need.only_loq and stream.incomplete_entries == "publish"
+                    else f"{'withholds' if need.withheld else 'rejects'} every such record"
+                )
                 yield document.make_finding(
                     UNPUBLISHED,
                     place,
                     f"{text}, unless a register of providers knows its identifiers"
                     if known
-                    else f"{text}. Without it the gateway {end} every such record",
+                    else f"{text}. Without it the gateway {end}",
                     severity="note" if known else "warning",
                 )
 

@@ -167,7 +167,8 @@ def sentence(emits: str, need: Need) -> str:
     lines = " and ".join(f"`{line.partition(':')[0]}:`" for line in need.write)
     if len(need.choices) > 1 and need.field == "languages":
         lines = lines.replace(" and ", " or ")
-    return f"{_a(emits)} needs {need.text}; add {lines} to `map`"
+    purpose = " to fulfil LOQ" if need.only_loq else ""
+    return f"{_a(emits)} needs {need.text}{purpose}; add {lines} to `map`"
 
 
 def unmapped_needs(emits: str, rules: Rules) -> Iterator[Need]:

@@ -16,7 +16,7 @@ from pydantic_core import PydanticUndefined
 
 from gateway.config.connector import Connector
 from gateway.config.omissions import CONDITIONS, OMITTED
-from gateway.config.publishing_needs import NEEDS
+from gateway.config.publishing_needs import NEEDS, Need
 from gateway.config.rules import SIMPLE_CASTS
 from gateway.config.target_fields import find_target, record_type
 from gateway.config.validation import models_in
@@ -256,8 +256,20 @@ def _needs(emits: str) -> Iterator[str]:
             " and ".join(dict.fromkeys(f"`{_source(path)}`" for path in paths))
             for paths in need.choices
         )
-        yield f"- {need.text}: {ways}" + (" (otherwise withheld)" if need.withheld else "")
+        yield f"- {need.text}: {ways}" + _consequence(need)
     yield "\nThe gateway rejects a record without one of these values as `missing`.\n"
+    if any(need.only_loq for need in NEEDS[emits]):
+        yield (
+            "An entry is incomplete if it lacks only values that the registry does not hold. The "
+            "gateway publishes it on `catalogue.incomplete-entries.v1`. It still rejects an entry "
+            "whose value cannot be used. With `incomplete_entries: reject`, it rejects both.\n"
+        )
+
+
+def _consequence(need: Need) -> str:
+    if need.withheld:
+        return " (otherwise withheld)"
+    return " (otherwise incomplete)" if need.only_loq else ""
 
 
 def _omissions(emits: str) -> Iterator[str]:

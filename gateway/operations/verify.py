@@ -337,6 +337,9 @@ class _Comparison:
             return "unexpected", documents[0].topic, "is published although it may not be"
         if missing_topics := expected_topics - {document.topic for document in documents}:
             return "missing", min(missing_topics), "is published on the other topics only"
+        topics = {document.topic for document in documents}
+        if expected_topics and (other_topics := topics - expected_topics):
+            return "unexpected", min(other_topics), "is published on this topic as well"
         changed_at = stored_raw.changed_at
         if outdated := [
             document

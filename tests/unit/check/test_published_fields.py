@@ -69,11 +69,22 @@ def test_preview_of_a_rejected_record_names_each_missing_value(tmp_path: Path) -
         "    emits: learning_opportunity\n    map: {title.en: name, provider.name.en: office}\n"
     )
     lines = preview(tmp_path, stream)
-    assert lines[0].startswith("1: rejected: missing at isced_f; a learning opportunity needs")
+    assert lines[0].startswith("1: rejected: missing at provider; a learning opportunity needs")
     assert "    title.en = Statistics   (required)" in lines
     assert "    provider.name.en = Office" in lines
     missing = [line.split(": ")[0].strip() for line in lines if "required, not filled" in line]
     assert missing == ["isced_f", "learning_outcomes", "homepage", "provider"]
+
+
+def test_preview_of_an_incomplete_entry_names_its_topic_and_what_it_lacks(tmp_path: Path) -> None:
+    stream = "    emits: qualification\n    map: {title.en: name, languages: {const: en}}\n"
+    lines = preview(tmp_path, stream, "--document")
+    assert lines[0] == "1: accepted, published on catalogue.incomplete-entries.v1"
+    missing = [line.split(": ")[0].strip() for line in lines if "required, not filled" in line]
+    assert missing == ["isced_f", "learning_outcomes"]
+    assert "    issue loq_field_missing at isced_f" in lines
+    assert "    issue loq_field_missing at learning_outcomes" in lines
+    assert "    document on catalogue.incomplete-entries.v1:" in lines
 
 
 def test_preview_shows_the_document_without_personal_values(tmp_path: Path) -> None:

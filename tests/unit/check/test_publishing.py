@@ -43,14 +43,25 @@ def test_all_missing_values_are_named_at_once_with_their_line(tmp_path: Path) ->
         tmp_path, "    emits: learning_opportunity\n    map:\n      title.en: name\n"
     )
     assert [finding.message.partition("; ")[0] for finding in found] == [
-        "a learning opportunity needs a field of education as an ISCED-F 2013 code",
-        "a learning opportunity needs at least one learning outcome with a title",
-        "a learning opportunity needs a web page, with an http or https address",
+        "a learning opportunity needs a field of education as an ISCED-F 2013 code to fulfil LOQ",
+        "a learning opportunity needs at least one learning outcome with a title to fulfil LOQ",
+        "a learning opportunity needs a web page, with an http or https address to fulfil LOQ",
         "a learning opportunity needs a provider with its name and country",
     ]
     assert {(finding.severity, finding.line) for finding in found} == {("warning", 13)}
     assert "add `homepage:` to `map`" in found[2].message
-    assert "the gateway rejects every such record" in found[2].message
+    on_another_topic = "publishes every such record on catalogue.incomplete-entries.v1 alone"
+    assert [on_another_topic in finding.message for finding in found] == [True, True, True, False]
+    assert "the gateway rejects every such record" in found[3].message
+
+
+def test_stream_that_rejects_incomplete_entries_is_told_so(tmp_path: Path) -> None:
+    found = unpublished(
+        tmp_path,
+        "    emits: qualification\n    incomplete_entries: reject\n    map:\n      title.en: name\n",
+    )
+    assert len(found) == 3
+    assert all("the gateway rejects every such record" in finding.message for finding in found)
 
 
 def test_each_kind_is_judged_by_its_own_type_at_its_own_line(tmp_path: Path) -> None:
