@@ -159,8 +159,8 @@ class Tables:
         return {}
 
     def crosswalk(self, country: str, name: str) -> Crosswalk | None:
-        """Return the crosswalk of a national classification of fields, or ``None``."""
-        return self._crosswalks.get(self._levels.system(country) or "", name)
+        """Return the crosswalk of the country, or else of the EU, for a classification."""
+        return self._crosswalks.get(self._owner_of_crosswalk(country, name), name)
 
     def crosswalk_names(self, country: str) -> tuple[str, ...]:
         """Return the classifications of fields that the tables of a country relate to ISCED-F."""
@@ -170,8 +170,12 @@ class Tables:
         self, country: str, classification: str, code: str, on: date | None = None
     ) -> FieldMatch | NoField:
         """Return the ISCED-F field of a national code, or the reason why there is none."""
+        owner = self._owner_of_crosswalk(country, classification)
+        return self._crosswalks.find(owner, classification, code, on)
+
+    def _owner_of_crosswalk(self, country: str, name: str) -> str:
         system = self._levels.system(country) or ""
-        return self._crosswalks.find(system, classification, code, on)
+        return system if self._crosswalks.get(system, name) else "EU"
 
     def grading_scale(self, country: str, scale: str) -> GradingScale | None:
         """Return a grading scale of the country, to check or show a grade.

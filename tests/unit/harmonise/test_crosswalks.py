@@ -193,6 +193,20 @@ def test_table_of_the_connector_comes_first(folder: Path):
     assert fields_of(outcome) == ("0111",)
 
 
+def test_classification_of_the_eu_serves_a_country_without_its_own(folder: Path):
+    text = (HEAD + OLD + NEW).replace("country: IE", "country: EU").replace("0715", "0111")
+    (folder / "eu.yaml").write_text(text.replace("  exa:", "  exb:"))
+    tables = Tables.load(folder)
+    for classification, field in (("exa", "0715"), ("exb", "0111")):
+        found = tables.field("IE", classification, "1")
+        assert isinstance(found, FieldMatch)
+        assert found.isced_f == field
+    (folder / "eu.yaml").write_text(text)
+    found = Tables.load(folder).field("IE", "exa", "1")
+    assert isinstance(found, FieldMatch)
+    assert found.table == "IE:fields:exa"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "code", "words"),
     [
