@@ -275,7 +275,11 @@ class _HtmlToText(HTMLParser):
         return self._counted(super().parse_pi(i))
 
     def parse_html_declaration(self, i: int) -> int:
-        return self._counted(super().parse_html_declaration(i))
+        try:
+            end = super().parse_html_declaration(i)
+        except AssertionError:  # a marked section of an unknown kind, which HTML skips
+            end = self.parse_bogus_comment(i)
+        return self._counted(end)
 
     def parse_comment(self, i: int, report: bool = True) -> int:
         return self._counted(super().parse_comment(i, report))

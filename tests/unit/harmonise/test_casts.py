@@ -161,3 +161,27 @@ def test_printable_text_is_never_refused() -> None:
         for code in range(0x110000)
         if chr(code).isprintable() and text._FORBIDDEN_CHARACTERS.match(chr(code))
     ]
+
+
+@pytest.mark.parametrize(
+    ("markup", "text"),
+    [
+        ("a <![DOCTYPE [x]> b", "a b"),
+        ("a <![ %entity; [x]]> b", "a b"),
+        ("a <![if mso]>b<![endif]> c", "a b c"),
+        ("a <![CDATA[x]]> b", "a b"),
+        ("a <!DOCTYPE [<!ENTITY x>]> b", "a ]> b"),
+        ("a <!-> b", "a b"),
+        ("a <![endless", "a <![endless"),
+    ],
+)
+def test_html_skips_declarations_of_any_kind(markup: str, text: str) -> None:
+    assert casts.html()(markup) == text
+
+
+@given(st.text(alphabet="<>![]-&;/ aDOCTYPECDATAif", max_size=60))
+def test_html_reads_or_refuses_any_text(text: str) -> None:
+    try:
+        assert isinstance(casts.html()(text), str)
+    except CastError as error:
+        assert error.reason
