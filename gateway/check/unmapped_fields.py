@@ -35,6 +35,7 @@ def unread_and_unknown_names(
         stream.kind,
         stream.children,
         stream.deleted and stream.deleted.path,
+        *(join.to for join in stream.join),
     ]
     for text in filter(None, texts):
         try:

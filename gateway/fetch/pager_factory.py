@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from gateway.config.connector import Connector, Push, Stream
@@ -122,11 +123,17 @@ def _is_stated(expression: str, root: Any, look: Callable[[str], paging.Expressi
     if hasattr(root, "iterchildren"):
         return bool(_required(look(expression))(root))
     try:
-        json_place(expression).alternatives[0].resolve(root)
-    except Gap:
-        return False
+        alternatives = json_place(expression).alternatives
     except ValueError:
         return True
+    return any(map(partial(_holds_place, root), alternatives))
+
+
+def _holds_place(root: Any, alternative: Any) -> bool:
+    try:
+        alternative.resolve(root)
+    except Gap:
+        return False
     return True
 
 

@@ -19,9 +19,9 @@ from tests.support.saved_replies import (
     REGISTRIES,
     ROOT,
     WINDOW,
-    change_first,
     here,
     secret,
+    with_details,
 )
 
 pytestmark = [
@@ -34,6 +34,12 @@ pytestmark = [
 XS = "{http://www.w3.org/2001/XMLSchema}"
 SOAP = "{http://schemas.xmlsoap.org/soap/envelope/}"
 FAULT = b'<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body><nothing/></s:Body></s:Envelope>'
+RIO_OFFER = REGISTRIES / "netherlands/rio/soap/opvragen_aangebodenOpleiding-2-response.xml"
+RIO_REPLIES = (
+    with_details("4c358c84-dfc3-4a30-874e-0b70db15638b")(RIO_OFFER.read_bytes(), "")
+    if RIO_OFFER.exists()
+    else []
+)
 CASES = [
     (
         "fi-virta",
@@ -58,7 +64,7 @@ CASES = [
         "nl-rio",
         "offers",
         "netherlands/rio/DUO_RIO_Raadplegen_OnderwijsOrganisatie_V4.xsd",
-        change_first("4c358c84-dfc3-4a30-874e-0b70db15638b")(FAULT, ""),
+        RIO_REPLIES,
     ),
     (
         "nl-rio",

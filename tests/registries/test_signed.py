@@ -141,7 +141,7 @@ def test_signed_change_list_and_records_are_read():
     raws, verified = read(RIO, NAMED)
     assert ([raw.native_id for raw in raws], verified) == (
         ["4c358c84-dfc3-4a30-874e-0b70db15638b"],
-        2,
+        5,  # the list, the offer, its unit, its provider and its place
     )
 
 

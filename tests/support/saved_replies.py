@@ -19,12 +19,14 @@ from gateway.fetch import TimeWindow, read_pages
 from gateway.fetch.registry_client import RegistryClient
 from gateway.local.registries.saved_replies import SavedReply, SavedReplyRegistry
 from gateway.records import RawRecord
+from tests.support.dutch_replies import example, rio_replies
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = Path(
     os.environ.get("GATEWAY_REFERENCE", ROOT / ".." / "shared" / "reference")
 ).resolve()
 REGISTRIES = REFERENCE / "registries"
+OOAPI_FOLDER = REGISTRIES / "netherlands/ooapi"
 WINDOW = TimeWindow(datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 15, tzinfo=UTC))
 
 
@@ -73,16 +75,28 @@ def got(media_type: str) -> Callable[[bytes, str], list[SavedReply]]:
 
 
 def with_token(data: bytes, _: str) -> list[SavedReply]:
-    """Serve an OAuth 2 token first, and an empty page after one that announces more."""
+    """Serve an OAuth 2 token first, a page, and the further calls for what the page names.
+
+    The saved programme and course answer for every id. The organisation holds the examples that
+    the specification gives for its fields.
+    """
     token = SavedReply(
         b'{"access_token": "t", "token_type": "Bearer", "expires_in": 3600}',
         method="POST",
         target="/token",
     )
+    body = example(OOAPI_FOLDER / "ooapi-v5.openapi.json", "Organization")
     return [
         token,
         SavedReply(data, target=".*pageNumber=1.*"),
-        SavedReply(b'{"hasNextPage": false, "items": []}'),
+        SavedReply(b'{"hasNextPage": false, "items": []}', target=".*pageNumber=.*"),
+        SavedReply(json.dumps(body).encode(), target=".*/organizations/.*"),
+        *(
+            SavedReply(
+                (OOAPI_FOLDER / f"samples/{name}.json").read_bytes(), target=f".*/{name}s/.*"
+            )
+            for name in ("program", "course")
+        ),
     ]
 
 
@@ -127,18 +141,10 @@ def archive(data: bytes, url: str) -> list[SavedReply]:
     ]
 
 
-def change_first(code: str) -> Callable[[bytes, str], list[SavedReply]]:
-    space = "http://duo.nl/schema/DUO_RIO_Raadplegen_OnderwijsOrganisatie_V4"
-    change = (
-        f'<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body><d:r xmlns:d="{space}"><d:paginering><d:pagina>1</d:pagina>'
-        f"<d:aantalPaginas>1</d:aantalPaginas></d:paginering><d:requestGoedgekeurd>true</d:requestGoedgekeurd><d:gewijzigde_AangebodenOpleiding>"
-        f"<d:aangebodenOpleidingCode>{code}</d:aangebodenOpleidingCode><d:soortWijziging>WIJZIGING</d:soortWijziging></d:gewijzigde_AangebodenOpleiding>"
-        "</d:r></s:Body></s:Envelope>"
-    )
-    return lambda data, _: [
-        SavedReply(change.encode(), "text/xml", "POST", body_contains="peildatumtijdMutaties"),
-        SavedReply(data, "text/xml", "POST"),
-    ]
+def with_details(code: str) -> Callable[[bytes, str], list[SavedReply]]:
+    """Serve a list with one change, and then the saved offer with its unit, provider and place."""
+    delivered = REFERENCE / RIO / "aanleveren_opleidingseenheid-request.xml"
+    return lambda data, _: rio_replies(data, code, delivered.read_bytes())
 
 
 def index_first(data: bytes, _: str) -> list[SavedReply]:
@@ -245,7 +251,7 @@ RIO_REPLIES = {
 }
 OOAPI = {
     "education-specification": "education-specifications", "program": "programs", "course": "courses",
-    "program-offerings": "offerings", "course-offerings": "offerings", "integration-program-offerings-0": "offerings",
+    "program-offerings": "offerings", "course-offerings": "course-offerings", "integration-program-offerings-0": "offerings",
 }  # fmt: skip
 
 CASES: list[Case] = [
@@ -295,7 +301,7 @@ CASES: list[Case] = [
             stream,
             f"registries/netherlands/ooapi/samples/{name}.json",
             with_token,
-            {"program": ["9a01"]},
+            {"program": ["9a01"], "course": ["c1"]},
         )
         for name, stream in OOAPI.items()
     ),
@@ -304,7 +310,7 @@ CASES: list[Case] = [
             "nl-rio",
             "offers",
             f"{RIO}/opvragen_aangebodenOpleiding-{name}-response.xml",
-            change_first(code),
+            with_details(code),
         )
         for name, code in RIO_REPLIES.items()
     ),
@@ -368,8 +374,9 @@ NOT_READ = {
     f"{LED}/RegistreerBewijs-response-ok.xml": "acknowledges a message that suppliers send to the register",
     f"{LED}/RegistreerMutatieBewijs-response-notfound.xml": "acknowledges a message that suppliers send to the register",
     **{f"{RIO}/{name}-request.xml": "a request" for name in (
-        "aanleveren_opleidingseenheid", "opvragen_aangebodenOpleiding-2", "opvragen_aangebodenOpleiding-notfound",
+        "opvragen_aangebodenOpleiding-2", "opvragen_aangebodenOpleiding-notfound",
         "opvragen_aangebodenOpleiding-particulier", "opvragen_opleidingsrelaties", "opvragen_rioIdentificatiecode-notfound")},
+    f"{RIO}/aanleveren_opleidingseenheid-request.xml": "its unit is served to each offer",
     f"{RIO}/aanleveren_opleidingseenheid-response.xml": "acknowledges a message that institutions send to the register",
     f"{RIO}/opvragen_opleidingsrelaties-response.xml": "relations between units: nothing of them is harmonised",
     f"{RIO}/opvragen_rioIdentificatiecode-notfound-response.xml": "answers an operation the connector does not use",

@@ -14,7 +14,7 @@ import pytest
 
 from gateway.check.scripted_registry import without_credentials
 from gateway.config.loading import load_connector
-from gateway.errors import StreamHalted
+from gateway.errors import RetryLater, StreamError, StreamHalted
 from gateway.fetch import RecordPage, TimeWindow, read_pages
 from gateway.fetch.offline_client import OfflineClient, Request, make_response
 
@@ -76,12 +76,52 @@ def test_ooapi_asks_for_the_bare_reply(stream: str) -> None:
     assert asked == ["false"]
 
 
-@pytest.mark.parametrize("inner", [{"items": [{"courseId": "c1"}]}, {"items": []}, None])
-def test_ooapi_reply_in_an_envelope_is_no_empty_list(inner: Any) -> None:
-    envelope = {
-        "gateway": {"endpoints": {"demo.example": {"responseCode": 200 if inner else 503}}},
-        "responses": {"demo.example": inner},
+def in_envelope(status: int, inner: Any) -> dict[str, Any]:
+    """Wrap a reply as the EduHub gateway does, which drops replies that are not 200."""
+    return {
+        "gateway": {"endpoints": {"demo.example": {"responseCode": status}}},
+        "responses": {"demo.example": inner} if status == 200 else {},
     }
+
+
+@pytest.mark.parametrize("items", [[{"courseId": "c1"}], []])
+def test_ooapi_reply_in_an_envelope_is_read(items: list[Any]) -> None:
+    envelope = in_envelope(200, {**COLLECTION, "items": items})
+    [page] = read("nl-ooapi", "courses", lambda *_: envelope)
+    assert [raw.native_id for raw in page.records] == [item["courseId"] for item in items]
+    assert page.complete
+
+
+def test_ooapi_envelope_says_whether_there_is_another_page() -> None:
+    def route(_request: Request, query: dict[str, str]) -> Any:
+        number = int(query["pageNumber"])
+        items = [{"courseId": f"c{number}"}]
+        return in_envelope(200, {**COLLECTION, "items": items, "hasNextPage": number < 3})
+
+    pages = read("nl-ooapi", "courses", route)
+    assert [raw.native_id for page in pages for raw in page.records] == ["c1", "c2", "c3"]
+    assert pages[-1].complete
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "reason"),
+    [
+        (503, RetryLater, "INSTITUTION_FAILS"),
+        (0, RetryLater, "INSTITUTION_FAILS"),
+        (401, StreamError, "DENIED"),
+        (403, StreamError, "DENIED"),
+        (404, StreamError, "DENIED"),
+    ],
+)
+def test_ooapi_envelope_without_the_reply_of_the_institution_deletes_nothing(
+    status: int, error: type[StreamError], reason: str
+) -> None:
+    with pytest.raises(error) as caught:
+        read("nl-ooapi", "courses", lambda *_: in_envelope(status, {}))
+    assert caught.value.reason == reason
+
+
+def test_ooapi_envelope_without_a_list_is_no_empty_list() -> None:
     with pytest.raises(StreamHalted) as caught:
-        read("nl-ooapi", "courses", lambda *_: envelope)
+        read("nl-ooapi", "courses", lambda *_: in_envelope(200, {"courses": []}))
     assert caught.value.reason == "LIST_MISSING"
