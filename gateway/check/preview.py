@@ -163,8 +163,11 @@ def _format_targets(item: PreviewedRecord, record: Any) -> Iterator[str]:
 
 def _why_empty(issues: Sequence[Issue], field_name: str) -> str:
     """Return why a rule gave its target no value, or an empty text if no issue says so."""
-    said = [issue for issue in issues if issue.field == field_name and issue.message]
-    return "; ".join(f"{issue.message} ({issue.code})" for issue in said)
+    return "; ".join(
+        f"{issue.message or 'the rule gives no value'} ({issue.code})"
+        for issue in issues
+        if issue.field == field_name
+    )
 
 
 def _mark(emits: str, name: str, item: PreviewedRecord) -> str:

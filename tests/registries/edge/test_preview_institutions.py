@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -48,16 +49,25 @@ def test_preview_of_a_saved_reply_needs_no_certificate(tmp_path: Path, party: st
     assert "Weaving" in result.output
 
 
-def test_preview_says_why_a_rule_gave_a_required_target_no_value(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("code", "reason", "words"),
+    [
+        ("326", "isced_ambiguous", "nsf states several fields"),
+        ("998", "isced_not_stated", "no row of nsf"),
+        ("x", "invalid_value", "the rule gives no value"),
+    ],
+)
+def test_preview_says_why_a_rule_gave_a_required_target_no_value(
+    tmp_path: Path, code: str, reason: str, words: str
+) -> None:
     file = tmp_path / "edge.yaml"
     text = CONNECTOR.replace("PARTY", "{}").replace("country: FI", "country: FR")
-    file.write_text(
-        text.replace("title.en: name", "title.en: name, isced_f: {from: f, table: nsf}")
-    )
+    rule = "isced_f: {from: f, as: {match: '([0-9]+)'}, table: nsf, invalid: drop}"
+    file.write_text(text.replace("title.en: name", f"title.en: name, {rule}"))
     sample = tmp_path / "reply.json"
-    sample.write_text('{"items": [{"id": "c-1", "name": "Weaving", "f": "326"}]}')
+    sample.write_text(json.dumps({"items": [{"id": "c-1", "name": "Weaving", "f": code}]}))
     result = CliRunner().invoke(app, ["preview", str(file), "--sample", str(sample)])
     line = next(line for line in result.output.splitlines() if "isced_f: required" in line)
-    assert "nsf states several fields" in line
-    assert "isced_ambiguous" in line
+    assert words in line
+    assert reason in line
     assert "add `isced_f:`" not in line
