@@ -79,8 +79,8 @@ faults: .venv/installed  ## run the fault tests: kills, freezes, full disks, pla
 privacy: .venv/installed  ## test that planted leaks are found and erased bytes leave the disk (4 minutes)
 	@$(BIN)/python -m pytest -q -m slow tests/end_to_end/test_canary.py tests/kafka/test_erased_bytes.py
 
-attacks: .venv/installed  ## run the attacks that only repeat a kind of attack (3 minutes)
-	@$(BIN)/python -m pytest -q $(IN_TWO) -m slow tests/security
+attacks: .venv/installed  ## run the attacks and kills that only repeat a kind (4 minutes)
+	@$(BIN)/python -m pytest -q $(IN_TWO) -m slow tests/security tests/kafka
 
 soak: .venv/installed  ## test a backfill of 50,000 records next to live polling (10 minutes)
 	@$(BIN)/python -m pytest -q -s -m slow tests/end_to_end/test_soak.py tests/end_to_end/test_replay.py tests/end_to_end/test_backfill.py

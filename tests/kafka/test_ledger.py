@@ -150,7 +150,8 @@ def test_too_large_raw_record_is_rejected_with_its_page(settings: Settings, name
     asyncio.run(scenario())
 
 
-def test_ten_kills_while_pages_are_written(settings: Settings, name: str) -> None:
+@pytest.mark.parametrize("kills", [4, pytest.param(10, marks=pytest.mark.slow)])
+def test_kills_while_pages_are_written(settings: Settings, name: str, kills: int) -> None:
     chance = random.Random(7)
     pages = 400
 
@@ -172,7 +173,7 @@ def test_ten_kills_while_pages_are_written(settings: Settings, name: str) -> Non
     async def scenario() -> None:
         await topic_admin.create_missing(settings)
         struck = 0
-        for _ in range(10):
+        for _ in range(kills):
             process = await spawn()
             assert process.stdout
             wanted = chance.randint(1, 20)
@@ -181,7 +182,9 @@ def test_ten_kills_while_pages_are_written(settings: Settings, name: str) -> Non
             struck += bool(written[-1])
             process.kill()
             await process.wait()
-        assert struck >= 5, "the pages were written before the kills: the test means nothing"
+        assert struck >= kills / 2, (
+            "the pages were written before the kills: the test means nothing"
+        )
         last = await spawn()
         await asyncio.wait_for(last.communicate(), 120)
         assert last.returncode == 0

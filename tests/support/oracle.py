@@ -419,7 +419,7 @@ def rest(fault_site: FaultSite, still: float = 5, seconds: float = 90) -> Verdic
     deadline, before, since = time.monotonic() + seconds * PATIENCE, None, time.monotonic()
     while time.monotonic() < deadline:
         view = asyncio.run(look(fault_site))
-        now = len(view.raw), view.waiting, len(view.outputs), str(view.cursors.keys())
+        now = len(view.raw), view.waiting, len(view.outputs), sorted(view.cursors)
         if now != before:
             before, since = now, time.monotonic()
         elif view.raw and time.monotonic() - since > still * PATIENCE:
