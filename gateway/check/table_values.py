@@ -31,7 +31,10 @@ def findings(
                     yield document.make_finding(
                         "wrong-type", ("tables", table, "map", code), problem, key=False
                     )
-            elif tables is not None and tables.crosswalk(connector.country, table) is not None:
+            elif tables is not None and any(
+                tables.crosswalk(country, table)
+                for country in _countries(connector, stream, tables)
+            ):
                 if target.path[-1] != "isced_f":
                     yield document.make_finding(
                         "wrong-table",

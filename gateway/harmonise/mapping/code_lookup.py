@@ -126,7 +126,7 @@ class MappingTableLookup:
 
 
 class CrosswalkLookup:
-    """A lookup of the ISCED-F field of a code, in a crosswalk of the country.
+    """A lookup of the ISCED-F field of a code, in a crosswalk of the record's country.
 
     The edition in force counts, unless the rule names a target with another day. A code without
     one single field gives no value and an issue. It never rejects the record.
@@ -141,7 +141,7 @@ class CrosswalkLookup:
     def __call__(self, code: str, state: MappingState) -> str | None:
         """Return the field of a code and add the row to the lookups of the state."""
         day = _first_day(self._dates, state.values)
-        found = self._tables.field(self._country, self._name, code, day)
+        found = self._tables.field(state.country or self._country, self._name, code, day)
         if not isinstance(found, NoField):
             state.lookups.append(
                 Lookup(

@@ -312,9 +312,11 @@ class RuleCompiler:
                 connector.tables[table], table, name, connector.connector, connector.digest
             )
         tables, country = self.around.tables, connector.country
-        if tables is not None and tables.crosswalk(country, table) is not None:
-            return CrosswalkLookup(tables, country, table, name, rule.at)
         several = self.around.stream.record_country is not None
+        if tables is not None and (
+            tables.has_crosswalk(table) if several else tables.crosswalk(country, table)
+        ):
+            return CrosswalkLookup(tables, country, table, name, rule.at)
         remote = MappingTableLookup(
             tables, "" if several else country, table, name, reference_date_paths(rule.at)
         )

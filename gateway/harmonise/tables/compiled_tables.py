@@ -162,6 +162,10 @@ class Tables:
         """Return the crosswalk of the country, or else of the EU, for a classification."""
         return self._crosswalks.get(self._owner_of_crosswalk(country, name), name)
 
+    def has_crosswalk(self, name: str) -> bool:
+        """Return whether any country has a crosswalk for a classification."""
+        return any(self.crosswalk(mapping.country, name) for mapping in self.mappings)
+
     def crosswalk_names(self, country: str) -> tuple[str, ...]:
         """Return the classifications of fields that the tables of a country relate to ISCED-F."""
         return self._crosswalks.names(self._levels.system(country) or "")

@@ -227,6 +227,24 @@ def test_the_code_tables_of_the_country_translate_codes():
         assert (outcome.field, outcome.reason, outcome.country) == ("kind", reason, country)
 
 
+def test_the_crosswalks_of_the_country_translate_fields():
+    rows = {"NO": "0613", "SE": "0711"}
+    edition = {"version": "1", "from": "2000-01-01", "source": "s", "as_of": "2026-01-01"}
+    fields = {
+        country: {"nat": {"name": "n", "versions": [{**edition, "rows": {"1": field}}]}}
+        for country, field in rows.items()
+    }
+    mappings = [
+        {"country": country, "name": country, "fields": fields.get(country, {})}
+        for country in ("NO", "SE", "FI")
+    ]
+    tables = Tables([Mapping.model_validate(mapping) for mapping in mappings], "d")
+    harmonise = harmoniser(tables, more="      isced_f: {from: field, table: nat}\n")
+    for country, field in rows.items():
+        assert accepted(ask(harmonise, country=country, field="1")).record.isced_f == (field,)
+    assert issues(ask(harmonise, country="FI", field="1")) == [("isced_not_stated", "isced_f")]
+
+
 def test_a_code_table_that_no_country_has_is_refused():
     with pytest.raises(ConfigError, match="neither under tables nor in any file of mappings/"):
         harmoniser(code_tables(), kind="{from: code, table: other}")
