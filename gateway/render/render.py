@@ -228,9 +228,11 @@ def _credential(
     identity = keys[CREDENTIALS_TOPIC]
     quality = provenance.quality_assurance
     issues = _esco_issues(record)
-    pointer = student_card.credential_pointer(
-        record, identity, keys.event_source(country, at), quality
-    )
+    pointer = None
+    if record.holder_consent:  # without it, the hash of the event's source would be in vain
+        pointer = student_card.credential_pointer(
+            record, identity, keys.event_source(country, at), quality
+        )
     if isinstance(pointer, Issue):
         issues.append(pointer)
     pointer_value = pointer if isinstance(pointer, bytes) else None
@@ -286,11 +288,16 @@ class TopicKeys:
 
     def event_source(self, country: str, at: datetime) -> student_card.EventSource:
         """Return the source of a student-card document, with a pseudonym as its native id."""
-        raw = self._raw
-        hidden = msgspec.structs.replace(
-            raw, native_id=pseudonym_key(self._audience_key, raw.connector, raw.native_id)
+        raw, key = self._raw, self._audience_key
+        return student_card.EventSource(
+            raw.connector,
+            pseudonym_key(key, raw.connector, raw.native_id),
+            raw.version,
+            raw.changed_at,
+            country,
+            at,
+            key,
         )
-        return student_card.EventSource(hidden, country, at, self._audience_key)
 
     def __getitem__(self, topic: str) -> str:
         raw = self._raw

@@ -29,7 +29,6 @@ from gateway.records import (
     Holder,
     Issue,
     Organisation,
-    RawRecord,
     Rejected,
     StudentStatus,
 )
@@ -68,8 +67,11 @@ The Council Recommendation states no limit.
 class EventSource(NamedTuple):
     """Where an event comes from, without a native id that could name a person."""
 
-    raw: RawRecord
-    """The raw record, with a pseudonym as its native id."""
+    connector: str
+    pseudonym: str
+    """It stands for the native id."""
+    version: str
+    changed_at: datetime | None
     country: str
     published_at: datetime
     key: bytes
@@ -284,20 +286,21 @@ def _credential_kind(record: Credential) -> str:
 
 
 def _envelope(source: EventSource, event: str, changed: datetime | None) -> Node:
-    raw, country, published_at, key = source
-    occurred_at = changed or raw.changed_at or published_at
+    published_at = source.published_at
+    occurred_at = changed or source.changed_at or published_at
+    key = f"{source.connector}|{source.pseudonym}"
     # The exact times make the id unique. They are hashed with a key, so nobody can search them.
     exact = occurred_at.isoformat(), published_at.isoformat()
     return {
         "schemaVersion": "1",
-        "eventId": event_uuid(key, raw.key, raw.version, event, *exact),
+        "eventId": event_uuid(source.key, key, source.version, event, *exact),
         "eventType": event,
         "occurredAt": midnight_of(occurred_at),
         "publishedAt": midnight_of(published_at),
         "source": {
-            "registryId": raw.connector,
-            "country": country[:2],
-            "sourceEventId": raw.native_id[:128],
+            "registryId": source.connector,
+            "country": source.country[:2],
+            "sourceEventId": source.pseudonym[:128],
         },
     }
 
