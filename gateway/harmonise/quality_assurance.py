@@ -30,9 +30,10 @@ register does not state them, and the gateway concludes nothing from it.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Final, NamedTuple
 
 from msgspec.structs import replace
@@ -140,20 +141,26 @@ _NO_MATCH: Final = ProviderMatch()
 class _KnownBody:
     """A body with all that the providers say about it. It remembers its assessments."""
 
-    __slots__ = ("_facts", "_has_programmes", "_levels", "_reports", "completed", "match")
+    __slots__ = ("_changes", "_facts", "_levels", "_programmes", "_reports", "completed", "match")
 
     def __init__(self, match: ProviderMatch, completed: Organisation) -> None:
         self.match = match
         self.completed = completed
         self._reports = [report for provider in match.providers for report in provider.reports]
-        self._has_programmes = any(report.programmes for report in self._reports)
+        self._programmes = frozenset(
+            name.casefold() for report in self._reports for name in report.programmes
+        )
         self._levels = _levels(match.providers)
+        self._changes = _days_of_change(match.providers, self._reports)
         self._facts: dict[object, dict[str, str]] = {}
 
     def facts(self, on: date, level: int | None, programme: Iterable[str]) -> dict[str, str]:
         """Return the facts of an assessment for the provenance. Do not change them."""
-        names = tuple(programme) if self._has_programmes else ()
-        key = (on, level, names)
+        names = frozenset[str]()
+        if self._programmes:
+            names = self._programmes.intersection(map(str.casefold, programme))
+        # The assessment is the same on all days between two changes.
+        key = (bisect_right(self._changes, on), level, names)
         facts = self._facts.get(key)
         if facts is None:
             if len(self._facts) >= _MAX_CACHED_FACTS:
@@ -180,15 +187,25 @@ class _KnownBody:
         return QualityAssurance(outcome, report, joined_by, charter)
 
 
+class _Registered(NamedTuple):
+    """A provider, with the keys and the states that each search for a body needs."""
+
+    provider: Provider
+    keys: list[tuple[str, str]]
+    states: frozenset[str]
+
+
 class Providers:
     """An immutable view of all providers. Build it once from all records and share it."""
 
     def __init__(self, providers: Iterable[Provider] = ()) -> None:
-        self._by_identifier: dict[tuple[str, str], list[Provider]] = {}
+        self._by_identifier: dict[tuple[str, str], list[_Registered]] = {}
         self._cache: dict[object, _KnownBody] = {}
         for provider in sorted(providers, key=lambda provider: provider.id):
-            for key in _identifier_keys(provider.organisation.identifiers):
-                self._by_identifier.setdefault(key, []).append(provider)
+            keys = _identifier_keys(provider.organisation.identifiers)
+            registered = _Registered(provider, keys, _states(provider))
+            for key in keys:
+                self._by_identifier.setdefault(key, []).append(registered)
 
         self.national_schemes = frozenset(
             scheme for scheme, _ in self._by_identifier if is_national_scheme(scheme)
@@ -196,7 +213,7 @@ class Providers:
         """The schemes of the national numbers that the providers have."""
 
     def __len__(self) -> int:
-        return len({id(provider) for same in self._by_identifier.values() for provider in same})
+        return len({id(found.provider) for same in self._by_identifier.values() for found in same})
 
     def find(self, body: Organisation | None) -> ProviderMatch:
         """Return all records about a body in its country.
@@ -229,8 +246,7 @@ class Providers:
         known_keys = set(keys_to_visit)
         while keys_to_visit:
             key = keys_to_visit.pop(0)
-            for provider in self._by_identifier.get(key, ()):
-                others = _states(provider)
+            for provider, keys, others in self._by_identifier.get(key, ()):
                 if states and others and states.isdisjoint(others):
                     if key in own_keys:
                         foreign.setdefault(key[0], provider.organisation.country or "")
@@ -239,11 +255,7 @@ class Providers:
                     states = others
                 joined_by = joined_by or key[0]
                 providers[id(provider)] = provider
-                new_keys = [
-                    other
-                    for other in _identifier_keys(provider.organisation.identifiers)
-                    if other not in known_keys
-                ]
+                new_keys = [other for other in keys if other not in known_keys]
                 keys_to_visit += new_keys
                 known_keys.update(new_keys)
         return ProviderMatch(tuple(providers.values()), joined_by, tuple(foreign.items()))
@@ -380,6 +392,17 @@ def report_end(report: QualityReport) -> date:
         return start.replace(year=start.year + VALID_YEARS)
     except ValueError:  # 29 February does not exist in that year
         return start.replace(year=start.year + VALID_YEARS, day=28)
+
+
+def _days_of_change(providers: Iterable[Provider], reports: Iterable[QualityReport]) -> list[date]:
+    """Return the days from which an assessment may differ from that of the day before."""
+    starts: list[date | None] = [report.valid_from for report in reports]
+    ends: list[date | None] = [report_end(report) for report in reports]
+    for provider in providers:
+        starts += (provider.eche_from, provider.eche_list_from)
+        ends += (provider.eche_until, provider.closed_on)
+    after = (end + timedelta(days=1) for end in ends if end is not None and end < date.max)
+    return sorted({*(start for start in starts if start is not None), *after})
 
 
 def _newest_first(report: QualityReport) -> tuple[int, str]:
