@@ -19,6 +19,7 @@ from gateway.fetch.http.request_reply import RegistryReply, RegistryRequest, Rep
 from gateway.fetch.offline_client import OfflineClient
 from gateway.fetch.registry_client import RegistryClient
 from gateway.harmonise.harmoniser import Harmoniser
+from gateway.harmonise.mapping.record_country import NO_SINGLE_COUNTRY
 from gateway.records import Accepted, Document, Issue, Outcome, RawRecord, Rejected
 from gateway.render.publication import publication
 
@@ -131,8 +132,9 @@ def format_record(item: PreviewedRecord) -> Iterator[str]:
     if isinstance(outcome, Accepted):
         on = f", published on {', '.join(item.topics)}" if item.topics else ", not published"
         yield f"{raw.native_id}{kind}: accepted{on}"
-        if outcome.provenance.country:
-            yield f"    country of the record: {outcome.provenance.country}"
+        if country := outcome.provenance.country:
+            known = country if country != NO_SINGLE_COUNTRY else f"not known, so {country} applies"
+            yield f"    country of the record: {known}"
         yield from _format_targets(item, outcome.record)
         for lookup in outcome.provenance.lookups:
             yield f"    {lookup.field} from table {lookup.table}: row {lookup.row}, {lookup.source}"
