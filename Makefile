@@ -49,7 +49,7 @@ growth: .venv/installed  ## measure cost by registry size, connectors, partition
 	@$(BIN)/python -m bench.growth
 
 scale: .venv/installed  ## test three workers with ten registries, failing brokers and forwarded calls (10 minutes)
-	@$(BIN)/python -m pytest -q -s -m slow tests/end_to_end/test_takeover.py tests/end_to_end/test_processes.py tests/end_to_end/test_failing.py tests/end_to_end/test_push_workers.py
+	@$(BIN)/python -m pytest -q -s -m slow tests/end_to_end/test_kill.py tests/end_to_end/test_takeover.py tests/end_to_end/test_processes.py tests/end_to_end/test_failing.py tests/end_to_end/test_push_workers.py
 
 tutorials: .venv/installed  ## follow both tutorials with a real Kafka (2 minutes)
 	@$(BIN)/python -m pytest -q tests/docs

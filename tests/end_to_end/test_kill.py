@@ -49,6 +49,7 @@ def test_ten_kills_lose_and_duplicate_nothing(site: Site):
     assert len(accepted) + len(rejected) + len(silent) == len(served)
 
 
+@pytest.mark.slow  # test_takeover.py also takes over, and counts every record once
 @pytest.mark.timeout(400)
 def test_takeover_counts_known_content_as_unchanged(site: Site):
     """The first worker dies; the second owns its connectors within seconds, and what was read already is not written again."""

@@ -80,7 +80,9 @@ def test_broker_keeps_records_across_restarts(data: Path) -> None:
     assert [path.name for path in data.iterdir()] == ["a file of yours"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_foreground_broker_ends_with_its_process(data: Path, number: signal.Signals) -> None:
     owner = subprocess.Popen(
         [sys.executable, "-c", ON_PURPOSE, str(data)],
