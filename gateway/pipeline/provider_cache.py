@@ -52,6 +52,7 @@ class ProviderCache:
     def __init__(self, settings: Settings, harmonisers: Sequence[Harmoniser]) -> None:
         self._settings = settings
         self._harmonisers = harmonisers
+        self._records: dict[bytes, Provider] = {}
         self._providers = Providers(())
 
     def set_harmonisers(self, harmonisers: Sequence[Harmoniser]) -> None:
@@ -66,7 +67,9 @@ class ProviderCache:
         Records that cannot be decoded are left out.
         """
         providers = await read_providers(self._settings)
-        self._providers = Providers(providers.values())
+        if providers != self._records:  # An unchanged view keeps what it remembers of bodies.
+            self._records = providers
+            self._providers = Providers(providers.values())
         self.set_harmonisers(self._harmonisers)
         log.info("trusted providers loaded", providers=len(providers))
         return len(providers)

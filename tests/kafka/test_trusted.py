@@ -73,6 +73,8 @@ def test_provider_cache_holds_committed_providers(settings: Settings, name: str,
             assert await trusted.load() >= 1
         view = holder.providers
         assert view is not None
+        await trusted.load()
+        assert holder.providers is view, "unchanged providers keep what they remember"
         on = date(2025, 1, 1)
         assert view.assess_award(
             Organisation(identifiers={"pic": "900000011"}), awarded_on=on, eqf_level=6
