@@ -46,6 +46,8 @@ that has not been reached."""
 
 MISSING_PARTS_CONTEXT_KEY = "id parts missing"
 """The context key with the numbers of the parts of an id that have no value, from 1."""
+MALFORMED_ROW_KEY = "_malformed"
+"""The key of a row of a table with more or fewer cells than columns: a list of both numbers."""
 UNREADABLE_CONTEXT_KEY = "unreadable values"
 """The context key with the names of the values that cannot be stored, such as ``version``.
 
@@ -81,6 +83,8 @@ class RawRecord(Struct, frozen=True, kw_only=True):
     change_time_problem: ChangeTimeProblem = ""
     """Why the change time is not used, or an empty text."""
     version: str = ""
+    row: str = ""
+    """The row of the table that held the record, such as ``row 17``. It is no part of it."""
     written_before: bool = False
     """True when the gateway wrote an earlier version.
 
@@ -225,6 +229,9 @@ class Card(Struct, frozen=True, kw_only=True):
         field_info("Event in the life of the card"),
     ] = "updated"
     active: bool | None = None
+    processor: Annotated[
+        str | None, field_info("VAT number of a third party that manages the card")
+    ] = None
     card_type: Annotated[
         str,
         field_info(

@@ -134,6 +134,12 @@ NEEDS: dict[str, tuple[Need, ...]] = {
         Need("issued_on", "its date of issue", ("issued_on: EXPR",)),
         Need("expires_on", "its date of expiry", ("expires_on: EXPR",)),
         Need(
+            "active",
+            "its status, or an event other than updated",
+            ("active: EXPR",),
+            (("active",), ("event",)),
+        ),
+        Need(
             "issuer.identifiers.pic",
             "the PIC of its issuer, which is the last nine digits of the ESCN",
             ("issuer.identifiers.pic: EXPR",),

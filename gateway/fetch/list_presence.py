@@ -30,6 +30,7 @@ from gateway.config.expressions.xml_list_place import XmlListPlace, compile_xml_
 from gateway.errors import StreamHalted
 from gateway.fetch.decode.formats import DecodedDocument
 from gateway.fetch.fault_text import fault_text_in, quote_fault_text
+from gateway.records import MALFORMED_ROW_KEY
 
 REASON = "LIST_MISSING"
 Evaluate = Callable[[str, str, Any, Mapping[str, Any]], list[Any]]
@@ -244,7 +245,7 @@ def _check_table(document: DecodedDocument, needed: Sequence[str]) -> None:
     columns = document.columns or (tuple(rows[0]) if rows else ())
     if missing := next((name for name in needed if name not in columns), None):
         raise Gap("the first row", "a row of column names", missing)
-    if rows and all("_malformed" in row for row in rows):
+    if rows and all(MALFORMED_ROW_KEY in row for row in rows):
         raise Gap("the table", "text in another form", expected=f"rows of {len(columns)} cells")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, cast
 
@@ -41,6 +41,7 @@ from gateway.fetch.record_texts import (
     without_unreadable_texts,
 )
 from gateway.fetch.secrets import Secrets
+from gateway.fetch.selected_node import SelectedNode, note_rows
 from gateway.records import (
     INVALID_ID_PREFIX,
     MISSING_ID_PREFIX,
@@ -48,6 +49,8 @@ from gateway.records import (
     UNREADABLE_CONTEXT_KEY,
     RawRecord,
 )
+
+__all__ = ["ExpressionCache", "RecordSelector", "SelectedNode", "stripped_text"]
 
 log = structlog.get_logger()
 
@@ -111,28 +114,6 @@ def stripped_text(value: Any) -> str:
 _PLAIN_PATH = re.compile(r"[\w.]+")
 """A path of names, which selects one value. Other expressions may select several on purpose."""
 _CONTAINERS = (dict, list)
-
-
-@dataclass(slots=True)
-class SelectedNode:
-    """A node that is a record, with its surroundings.
-
-    In JSON, ``keep`` reads from ``keep_root``.
-    """
-
-    kind: PayloadKind
-    node: Any
-    keep_root: Any
-    root: Any
-    context: Mapping[str, str] = field(default_factory=dict)
-    deleted_id: str = ""
-    """The native id of a record that no longer exists."""
-    entry_id: str | None = None
-    """The id of an entry whose record is in another format and could not be fetched."""
-    body: bytes | None = None
-    """The serialised node, once computed: see :meth:`RecordSelector.body`."""
-    unreadable: str = ""
-    """What cannot be read of the record, such as ``expand``. The gateway then rejects it."""
 
 
 class RecordSelector:
@@ -199,6 +180,8 @@ class RecordSelector:
         self._list.check_document(document, has_id, is_empty=not found)
         if len(found) == 1 and found[0].node is root and kind == "xml" and not has_id(root):
             self._list.refuse_single()
+        if document.row_numbers:
+            note_rows(found, document)
         return [self._with_kept(item) for item in found] if self._stream.keep else found
 
     def _has_id(self, item: SelectedNode) -> bool:
@@ -272,11 +255,8 @@ class RecordSelector:
     def _records_of(self, item: SelectedNode) -> Iterator[RawRecord]:
         stream = self._stream
         body = self.body(item)
-        if item.unreadable:
-            yield self._unreadable_record(item)
-            return
-        if item.entry_id is not None:
-            yield without_unreadable_texts(self._raw_entry(item, body))
+        if item.unreadable or item.entry_id is not None:
+            yield self._unreadable_record(item) if item.unreadable else self._raw_entry(item, body)
             return
         native_id = (
             self._named_id(item.deleted_id, body) if item.deleted_id else self.native_id(item, body)
@@ -303,6 +283,7 @@ class RecordSelector:
             changed_latest=changed.latest,
             change_time_problem=changed.problem,
             version=self.text(item, stream.version) if stream.version else "",
+            row=item.row,
         )
         yield without_unreadable_texts(raw)
         if stream.children and not gone:
@@ -327,6 +308,7 @@ class RecordSelector:
             native_id=native_id,
             body=body,
             media_type="application/xml" if etree.iselement(item.node) else "application/json",
+            row=item.row,
             context={UNREADABLE_CONTEXT_KEY: item.unreadable or failed or "a value"},
         )
 
@@ -338,7 +320,7 @@ class RecordSelector:
         is_deleted = bool(item.deleted_id)
         without_id = MISSING_ID_PREFIX + hashlib.sha256(body).hexdigest()[:32]
         name = item.deleted_id or item.entry_id
-        return RawRecord(
+        raw = RawRecord(
             connector=self._connector,
             stream=self._name,
             native_id=self._named_id(name, body) if name else without_id,
@@ -346,6 +328,7 @@ class RecordSelector:
             media_type="application/xml" if etree.iselement(item.node) else "application/json",
             context=dict(item.context),
         )
+        return without_unreadable_texts(raw)
 
     @staticmethod
     def body(item: SelectedNode) -> bytes:

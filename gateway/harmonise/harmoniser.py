@@ -37,7 +37,7 @@ from gateway.harmonise.record_rules import apply_record_rules
 from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.harmonise.tables.institutions import complete_country
 from gateway.harmonise.type_mismatch import describe_mismatch
-from gateway.harmonise.values.payload import PayloadError
+from gateway.harmonise.values.payload import PayloadError, row_defect
 from gateway.harmonise.values.text import CastError
 from gateway.records import (
     CONFLICT_CONTEXT_KEY,
@@ -165,6 +165,8 @@ class Harmoniser:
         if program.skip:
             return self._rejected("map", "kind", "kind_skipped", program.skip)
         node = programs.parse_payload(raw)
+        if programs.payload == "csv" and (defect := row_defect(node)):
+            return self._rejected("decode", "", "malformed_row", defect)
         if program.judge is not None:
             context = programs.context(raw) if programs.variables else _NO_CONTEXT
             if shortfall := program.judge(node, context):

@@ -138,6 +138,8 @@ def encode_raw_headers(raw: RawRecord, content: bytes | None = None) -> list[tup
         headers.append(("version", raw.version.encode()))
     if raw.change_time_problem:
         headers.append(("changetime", raw.change_time_problem.encode()))
+    if raw.row:
+        headers.append(("row", raw.row.encode()))
     if raw.written_before:
         headers.append(("again", b"1"))
     if raw.corrects_event_id:
@@ -154,7 +156,7 @@ def decode_raw(key: bytes, value: bytes | None, headers: Any) -> RawRecord:
     header = dict(headers).get
     connector, _, native_id = key.decode().partition("|")
     time, context, kind = header("ce_time"), header("context"), header("kind")
-    version, corrected = header("version"), header("correctionof")
+    version, row, corrected = header("version"), header("row"), header("correctionof")
     # Earlier releases gave the same id to the same content, so it does not identify an event.
     event_id = header("ce_id") if header(CONTENT_ID_HEADER) is not None else None
     return RawRecord(
@@ -169,6 +171,7 @@ def decode_raw(key: bytes, value: bytes | None, headers: Any) -> RawRecord:
         context=msgspec.json.decode(context, type=dict[str, str]) if context else {},
         changed_at=datetime.fromisoformat(time.decode()) if time else None,
         version=version.decode() if version else "",
+        row=row.decode() if row else "",
         change_time_problem=_CHANGE_TIME_PROBLEMS.get(header("changetime", b""), ""),
         written_before=header("again") is not None,
         corrects_event_id=corrected.decode() if corrected else "",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.config.connector import Connector, Stream
+from gateway.config.rejected_rows import with_row
 from gateway.harmonise.harmoniser import Harmoniser
 from gateway.messages.cloudevents import decode_raw, encode_document_headers
 from gateway.messages.event_ids import EventIds
@@ -122,7 +123,7 @@ class RecordProcessor:
             return withheld
         if isinstance(outcome, Rejected):
             country = outcome.country or harmoniser.connector.country
-            return self._reject(record, raw, outcome, country)
+            return self._reject(record, raw, with_row(outcome, raw, stream), country)
         # 3. Render.
         country = outcome.provenance.country or harmoniser.connector.country
         rendered = self._render(
@@ -138,7 +139,8 @@ class RecordProcessor:
                 "config_digest": provenance.config_digest,
                 "tables_digest": provenance.tables_digest,
             }
-            return self._reject(record, raw, msgspec.structs.replace(rendered, **digests))
+            rejected = msgspec.structs.replace(with_row(rendered, raw, stream), **digests)
+            return self._reject(record, raw, rejected)
         # 4. Add the headers.
         result = self._accept(raw, rendered, country)
         # 5. Add tombstones.

@@ -28,7 +28,7 @@ from gateway.records import Provenance, Provider
 from gateway.render.elm_classes import CATALOGUE, CREDENTIAL, CREDENTIAL_ROOT, INCOMPLETE_CATALOGUE
 from gateway.render.elm_common import ESCO_ATTRIBUTION
 from gateway.render.render import SCHEMAS
-from gateway.render.student_card import ACADEMIC_LEVELS, CARD_TYPES
+from gateway.render.student_card import ACADEMIC_LEVELS, CARD_TYPES, MAX_PROCESSOR_LENGTH
 
 Schema = dict[str, Any]
 
@@ -293,7 +293,7 @@ def _card() -> Schema:
         "personIdentifier": _ESI,
         "issuerIdentifier": _INSTITUTION["pic"]
         | {"description": "PIC; the last nine digits of cardNumber"},
-        "processorIdentifier": {"type": "string", "maxLength": 32},
+        "processorIdentifier": {"type": "string", "maxLength": MAX_PROCESSOR_LENGTH},
         "cardStatusType": {
             "enum": ["ACTIVE", "INACTIVE"],
             "description": "Readers derive that a card has expired",

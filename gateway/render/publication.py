@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from gateway.config.connector import Connector
+from gateway.config.rejected_rows import with_row
 from gateway.records import Accepted, Document, Outcome, RawRecord, Rejected
 from gateway.render.elm_catalogue import DEFAULT_VERSION
 from gateway.render.render import TopicKeys, render
@@ -52,11 +53,14 @@ def publication(
 
     ``at`` is the time of the run, or now.
     """
-    if not isinstance(outcome, Accepted):
+    stream = connector.streams.get(raw.stream)
+    if stream is not None and isinstance(outcome, Rejected):
+        return Publication(with_row(outcome, raw, stream))
+    if stream is None or not isinstance(outcome, Accepted):
         return Publication(outcome)
     rendered = render(
         outcome,
-        TopicKeys(raw, connector.streams[raw.stream].iri, KEY),
+        TopicKeys(raw, stream.iri, KEY),
         country=outcome.provenance.country or connector.country,
         at=at or datetime.now(UTC),
         loq_version=loq_version,
@@ -66,7 +70,7 @@ def publication(
         provenance = outcome.provenance
         return Publication(
             msgspec.structs.replace(
-                rendered,
+                with_row(rendered, raw, stream),
                 config_digest=provenance.config_digest,
                 tables_digest=provenance.tables_digest,
             )

@@ -47,6 +47,8 @@ CARD_TYPES: Final = frozenset(
         "SMART_PASSIVE_EMULATION",
     }
 )
+ACTIVATING_EVENTS: Final = frozenset({"issued", "reactivated"})
+"""Events after which a card is active, if nothing else is known about its status."""
 BODY_SCHEMES: Final = {
     "pic": "pic",
     "oid": "oid",
@@ -57,6 +59,8 @@ BODY_SCHEMES: Final = {
 """Fields of an institution to the schemes of its identifiers."""
 MAX_TEXT_LENGTH: Final = 255
 """The longest name that the documents may hold."""
+MAX_PROCESSOR_LENGTH: Final = 32
+"""The longest VAT number of a processor that the documents may hold."""
 MAX_MICRO_CREDENTIAL_ECTS: Final = 60
 """A micro-credential has fewer ECTS credits than this, a limit from DEQAR.
 
@@ -141,11 +145,9 @@ def card(record: Card, source: EventSource) -> bytes | Rejected:
     issued, expires = record.issued_on, record.expires_on
     if issued is None or expires is None:
         return rejection("card", "issued_on" if issued is None else "expires_on")
-    active = (
-        record.active
-        if record.active is not None
-        else record.event in {"issued", "updated", "reactivated"}
-    )
+    if record.active is None and record.event == "updated":
+        return rejection("card", "active")
+    active = record.active if record.active is not None else record.event in ACTIVATING_EVENTS
     if problem := _card_problem(record, number.pic, issued, expires):
         return problem
     node = _envelope(source, f"card.{record.event}", record.changed_at) | {
@@ -157,7 +159,12 @@ def card(record: Card, source: EventSource) -> bytes | Rejected:
         "issuedAt": issued.isoformat(),
         "expiresAt": expires.isoformat(),
     }
-    return dumps(add_fields(node, displayName=_if_it_fits(record.display_name)))
+    add_fields(
+        node,
+        processorIdentifier=_if_it_fits(record.processor, MAX_PROCESSOR_LENGTH),
+        displayName=_if_it_fits(record.display_name),
+    )
+    return dumps(node)
 
 
 def _card_problem(record: Card, pic: str, issued: date, expires: date) -> Rejected | None:
@@ -252,23 +259,31 @@ def _pointed_credential(
 
 
 def left_out_texts(record: StudentStatus | Card) -> list[Issue]:
-    """Return an issue for a name that is longer than the document allows."""
+    """Return an issue for each text that is longer than the document allows."""
     if isinstance(record, Card):
-        field, text = "display_name", record.display_name or ""
+        texts = [
+            ("display_name", record.display_name, MAX_TEXT_LENGTH),
+            ("processor", record.processor, MAX_PROCESSOR_LENGTH),
+        ]
     else:
-        field, text = "holder.full_name", _full_name(record.holder)
-    if len(text) <= MAX_TEXT_LENGTH:
-        return []
-    message = f"left out; expected at most {MAX_TEXT_LENGTH} characters"
-    return [Issue(code="text_too_long", field=field, message=message)]
+        texts = [("holder.full_name", _full_name(record.holder), MAX_TEXT_LENGTH)]
+    return [
+        Issue(
+            code="text_too_long",
+            field=field,
+            message=f"left out; expected at most {limit} characters",
+        )
+        for field, text, limit in texts
+        if text and len(text) > limit
+    ]
 
 
 def _full_name(holder: Holder) -> str:
     return holder.full_name or " ".join(filter(None, (holder.given_name, holder.family_name)))
 
 
-def _if_it_fits(text: str | None) -> str | None:
-    return text if text is not None and len(text) <= MAX_TEXT_LENGTH else None
+def _if_it_fits(text: str | None, limit: int = MAX_TEXT_LENGTH) -> str | None:
+    return text if text is not None and len(text) <= limit else None
 
 
 def _no_pointer(field: str, expected: str) -> Issue:

@@ -289,6 +289,7 @@ RECORDS: dict[str, Record] = {
         holder=HOLDER,
         issuer=BODY,
         event="issued",
+        active=True,
         card_type="SMART_CDZ",
         issued_on=date(2025, 1, 1),
         expires_on=date(2027, 9, 30),

@@ -284,12 +284,12 @@ class DecodeChain:
     def _parse_csv(self, table: CsvFormat, source: DecodeInput) -> DecodedDocument:
         body = cast("ReplyBody", source.body)
         names: list[str] = []
+        numbers: list[int] = []
 
         def read() -> Iterator[dict[str, Any]]:
             names.clear()
-            return formats.read_csv(
-                body, table, self.where, transport=source.charset, columns_read=names
-            )
+            numbers.clear()
+            return formats.read_csv(body, table, self.where, source.charset, names, numbers)
 
         if self._budget.needs_count(body.size):
             separator = table.separator.encode()
@@ -305,7 +305,8 @@ class DecodeChain:
                 )
             memory = sum(csv_memory(piece, separator) for piece in body.chunks())
             self._budget.spend(memory, self.where)
-        return DecodedDocument("csv", list(read()), source.name, columns=tuple(names))
+        rows = list(read())
+        return DecodedDocument("csv", rows, source.name, None, tuple(names), tuple(numbers))
 
     def _parse_xml(
         self, word: str, configured: str | None, source: DecodeInput, reading: DecodedReply

@@ -24,6 +24,7 @@ from gateway.errors import RetryLater, StreamHalted
 from gateway.fetch import charset, xml_parser
 from gateway.fetch.decode_budget import DecodeBudget, json_memory
 from gateway.fetch.http.body import ReplyBody
+from gateway.records import MALFORMED_ROW_KEY
 
 MAX_CSV_CELL = 1_000_000
 MAX_CSV_ROW = 8_000_000
@@ -49,6 +50,8 @@ class DecodedDocument:
     """The records of a large document; ``root`` then holds the document without them."""
     columns: tuple[str, ...] = ()
     """The column names of a table, also when it has no rows."""
+    row_numbers: tuple[int, ...] = ()
+    """The number of each row of a table in its file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,15 +200,18 @@ def read_csv(
     body: ReplyBody,
     table: CsvFormat,
     where: str,
-    *,
     transport: str | None = None,
     columns_read: list[str] | None = None,
+    row_numbers: list[int] | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Yield each row as an object, keyed by column name, and add the names to ``columns_read``.
+    """Yield each row as an object, keyed by column name.
 
-    A row of the wrong length gets the key ``_malformed``. The pipeline later rejects that row
-    alone. :func:`gateway.fetch.charset.csv_encoding` chooses the encoding. Raise ``CSV_HEADER``,
-    ``CSV_MALFORMED``, ``ENCODING``, ``ENCODING_CONFLICT`` or ``INCOMPLETE_BODY``.
+    Add the names to ``columns_read``, and the number of each row to ``row_numbers``. The first row
+    of the file is 1, also if it names the columns.
+
+    A row of the wrong length gets the key ``MALFORMED_ROW_KEY``. The pipeline later rejects that
+    row alone. :func:`gateway.fetch.charset.csv_encoding` chooses the encoding. Raise
+    ``CSV_HEADER``, ``CSV_MALFORMED``, ``ENCODING``, ``ENCODING_CONFLICT`` or ``INCOMPLETE_BODY``.
     """
     xml_parser.reject_empty_or_html(body, where)
     if not body.is_complete:
@@ -228,24 +234,18 @@ def read_csv(
         quoting=_quoting(table),
     )
     try:
-        for _ in range(table.skip):
-            next(rows, None)
-        columns = list(table.columns) or [cell.strip() for cell in next(rows, [])]
-        if len(set(columns)) != len(columns) or not columns:
-            raise StreamHalted(
-                "CSV_HEADER",
-                f"{where}: the header line is missing or names a column twice; "
-                "expected one line of different names",
-            )
+        columns, before = _read_columns(rows, table, where)
         if columns_read is not None:
             columns_read.extend(columns)
-        for row in rows:
+        for number, row in enumerate(rows, before + 1):
             lines.row_size = 0
             if not row:
                 continue
             cells: dict[str, Any] = dict(zip(columns, row, strict=False))
             if len(row) != len(columns):
-                cells["_malformed"] = f"{len(columns)} cells expected, {len(row)} found"
+                cells[MALFORMED_ROW_KEY] = [len(columns), len(row)]
+            if row_numbers is not None:
+                row_numbers.append(number)
             yield cells
     except csv.Error:
         raise RetryLater(
@@ -259,6 +259,20 @@ def read_csv(
             f"{where}: bytes near line {rows.line_num} are not valid {encoding.codec}; "
             "name the right charset in the connector: `decode: [{csv: {encoding: NAME}}]`",
         ) from None
+
+
+def _read_columns(rows: Iterator[list[str]], table: CsvFormat, where: str) -> tuple[list[str], int]:
+    """Return the names of the columns, and the number of rows before the first record."""
+    for _ in range(table.skip):
+        next(rows, None)
+    columns = list(table.columns) or [cell.strip() for cell in next(rows, [])]
+    if len(set(columns)) != len(columns) or not columns:
+        raise StreamHalted(
+            "CSV_HEADER",
+            f"{where}: the header line is missing or names a column twice; "
+            "expected one line of different names",
+        )
+    return columns, table.skip + (0 if table.columns else 1)
 
 
 def _quoting(table: CsvFormat) -> Literal[0, 3]:

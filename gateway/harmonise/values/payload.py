@@ -10,6 +10,7 @@ import orjson
 from lxml import etree
 
 from gateway.config.expressions.strict_json import JsonRefused, load_json
+from gateway.records import MALFORMED_ROW_KEY
 
 MAX_DEPTH = 100
 MAX_BYTES = 20_000_000
@@ -29,6 +30,14 @@ class PayloadError(ValueError):
         super().__init__(detail)
         self.reason = reason
         self.detail = detail
+
+
+def row_defect(row: Any) -> str:
+    """Return how many cells a row of a table has, if these are too many or too few."""
+    cells = row.get(MALFORMED_ROW_KEY) if isinstance(row, dict) else None
+    if not isinstance(cells, list) or len(cells) != 2:  # noqa: PLR2004 - a cell is always a text
+        return ""
+    return f"expected {cells[0]} cells, and the row has {cells[1]}"
 
 
 def json_value(body: bytes) -> Any:

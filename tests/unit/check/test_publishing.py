@@ -81,7 +81,7 @@ def test_each_kind_is_judged_by_its_own_type_at_its_own_line(tmp_path: Path) -> 
     for finding in found:
         by_line.setdefault(finding.line, []).append(finding.message)
     assert sorted(by_line) == [15, 18]
-    assert len(by_line[15]) == 5, "all needs of a card but its number"
+    assert len(by_line[15]) == 6, "all needs of a card but its number"
     assert len(by_line[18]) == 3, "title, field and outcomes of a qualification"
 
 

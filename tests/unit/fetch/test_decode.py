@@ -277,9 +277,12 @@ def test_csv_rows():
     rows = list(formats.read_csv(body('a;b\r\n1;"x;\ny"\r\n\r\n2\r\n3;4;5\r\n'), table, "x"))
     assert rows == [
         {"a": "1", "b": "x;\ny"},
-        {"a": "2", "_malformed": "2 cells expected, 1 found"},
-        {"a": "3", "b": "4", "_malformed": "2 cells expected, 3 found"},
+        {"a": "2", "_malformed": [2, 1]},
+        {"a": "3", "b": "4", "_malformed": [2, 3]},
     ]
+    numbers: list[int] = []
+    assert len(list(formats.read_csv(body("a\n\n1\n2\n"), table, "x", None, None, numbers))) == 2
+    assert numbers == [3, 4]
     latin = formats.CsvFormat(charset="iso-8859-1", columns=("n",), skip=1)
     assert list(formats.read_csv(body("title\nMüller\n".encode("latin-1")), latin, "x")) == [
         {"n": "Müller"}
