@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from lxml import etree
@@ -15,6 +16,7 @@ from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.records import Accepted, Outcome, RawRecord, Rejected, Withheld
 from gateway.render.publication import publication
 from tests.registries.edge.test_other_versions import V1, V2, emrex, post_elmo
+from tests.support.saved_replies import REFERENCE, REGISTRIES
 
 ROOT = Path(__file__).parents[3]
 TABLES = Tables.load(ROOT / "mappings")
@@ -91,9 +93,9 @@ def codes(found: Outcome) -> set[str]:
 
 
 @pytest.mark.parametrize(("eqf", "row"), [("6", "NO/NKR/6"), ("7", "NO/NKR/7")])
-@pytest.mark.parametrize("namespace", [V1, V2])
-def test_a_declared_level_comes_from_the_table_of_the_issuers_country(namespace, eqf, row):
-    found = outcome(elmo(course(more=level("EQF", eqf)), namespace=namespace))
+@pytest.mark.parametrize(("namespace", "kind"), [(V1, "EQF"), (V2, "EQF"), (V1, "eqf")])
+def test_a_declared_level_comes_from_the_table_of_the_issuers_country(namespace, kind, eqf, row):
+    found = outcome(elmo(course(more=level(kind, eqf)), namespace=namespace))
     assert accepted(found).record.eqf_level == int(eqf)
     assert [lookup.row for lookup in found.provenance.lookups if lookup.field == "eqf_level"] == [
         row
@@ -211,6 +213,7 @@ def recognition(status: str, result: str, day: str = "2024-04-02") -> str:
         f"<status>{status}</status><decisionDate>{day}</decisionDate>"
         "<recognitionBasis><recognitionReport><issuer><country>SE</country>"
         '<identifier type="schac">abroad.example</identifier><title xml:lang="en">Abroad</title>'
+        "<url>https://abroad.example</url>"
         f"</issuer>{basis}<issueDate>2024-01-01T12:00:00+01:00</issueDate></recognitionReport>"
         f"</recognitionBasis><recognitionResult>{result}</recognitionResult></resultOfRecognition>"
     )
@@ -300,6 +303,42 @@ def test_each_degree_of_0_x_has_the_issuer_before_it():
         for name, one in found.items()
         if isinstance(one, Accepted)
     } == {"First": ("University 185", "NO"), "Second": ("University 1005", "FI")}
+
+
+# The messages of this file
+
+
+class LocalSchemas(etree.Resolver):
+    """Finds the schemas that the schema of ELMO imports in the reference material."""
+
+    FILES: ClassVar = {
+        "xml.xsd": "registries/emrex-elmo/xml.xsd",
+        "xmldsig-core-schema.xsd": "elmo-2.0/references/xmldsig-core-schema.xsd",
+        "EUROPASS_ISOCountries_V1.1.xsd": "elmo-2.0/references/EUROPASS_ISOCountries_V1.1.xsd",
+        "common-types.xsd": "registries/ewp/common-types.xsd",
+        "schema.xsd": "registries/emrex-elmo/ewp-types-address.xsd",
+    }
+
+    def resolve(self, system_url, _public_id, context):
+        name = system_url.rsplit("/", 1)[-1]
+        if name in self.FILES and (system_url.startswith("http") or name == "common-types.xsd"):
+            return self.resolve_filename(str(REFERENCE / self.FILES[name]), context)
+        return None
+
+
+@pytest.mark.reference
+@pytest.mark.skipif(
+    not REGISTRIES.is_dir(), reason=f"no reference material at {REFERENCE}; set GATEWAY_REFERENCE"
+)
+@pytest.mark.parametrize("learner", [NAMES, NAMES.partition("<dateOfBirth>")[0]])
+def test_messages_of_this_file_are_valid_elmo_2_0(learner):
+    parser = etree.XMLParser()
+    parser.resolvers.add(LocalSchemas())
+    schema = etree.XMLSchema(etree.parse(str(REFERENCE / "elmo-2.0/schema.xsd"), parser))
+    part = f"<hasPart>{course('C-2', more=level('EQF', '7'))}</hasPart>"
+    whole = course(more=level("EQF", "7") + level("NQF", "7"), part=part)
+    recognised = recognition("Partially Positive", course("Home", date=""))
+    schema.assertValid(etree.fromstring(elmo(whole, recognised, learner=learner).encode()))
 
 
 # What a person sees
