@@ -19,7 +19,7 @@ from gateway.kafka.topic_reader import read_topic
 from gateway.kafka.unreadable_records import skip_unreadable
 from gateway.messages.cloudevents import decode_raw, has_exact_time, stored_content_id
 from gateway.messages.outgoing import OutgoingRecord
-from gateway.messages.topics import RAW, REJECTIONS
+from gateway.messages.topics import ENTRY_TOPICS, RAW, REJECTIONS
 from gateway.observability import metrics
 from gateway.pipeline.catch_up import wait_until_harmonised
 from gateway.pipeline.processed_record import ProcessedRecord
@@ -180,6 +180,8 @@ def _compare_record(
     ]
     if result.outcome == "rejected":
         outgoing = processor.tombstones_for(decode_raw(record.key, None, record.headers))
+    elif any(message.topic in ENTRY_TOPICS for message in outgoing):
+        outgoing += _moved_entries(processor, record, outgoing, published_event_ids)
     before = [
         event_id
         for message in outgoing
@@ -194,6 +196,22 @@ def _compare_record(
         result.outcome,
         tuple(message.topic for message in outgoing),
     )
+
+
+def _moved_entries(
+    processor: RecordProcessor,
+    record: ConsumerRecord,
+    outgoing: Iterable[OutgoingRecord],
+    published_event_ids: dict[tuple[str, bytes], tuple[str, str]],
+) -> list[OutgoingRecord]:
+    """Return the tombstones of the documents that a catalogue entry has on its other topics."""
+    present = {(message.topic, message.key) for message in outgoing}
+    return [
+        message
+        for message in processor.tombstones_for(decode_raw(record.key, None, record.headers))
+        if (message.topic, message.key) not in present
+        and (message.topic, message.key) in published_event_ids
+    ]
 
 
 def _entry(stream_state: StreamState, change: OutcomeChange) -> RawEntry:
