@@ -2,6 +2,8 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
+# The tests start many processes, which start faster when Python keeps compiled modules.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test unit check bench peers growth scale tutorials docs dashboards golden schemas lock kafka-lock faults privacy attacks fuzz hostile soak clean
 
