@@ -75,7 +75,9 @@ class RecordProcessor:
         written before also contains the tombstones of step 5.
         """
         # 1. Decode, and find the connector and the stream.
-        raw = _decode(record)
+        raw = decode_raw(record.key, record.value, record.headers)
+        if not raw.event_id:
+            raw = _with_position(raw, record)
         harmoniser = self._harmoniser(raw.connector)
         if harmoniser is None:
             detail = "expected a connector that this worker runs: its file is missing or not valid"
@@ -189,7 +191,9 @@ class RecordProcessor:
 
     def reject_as_too_large(self, record: ConsumerRecord) -> ProcessedRecord:
         """Return the rejection of a record whose documents exceed the size limit of a topic."""
-        raw = _decode(record)
+        raw = decode_raw(record.key, record.value, record.headers)
+        if not raw.event_id:
+            raw = _with_position(raw, record)
         rejected = Rejected(
             stage="size",
             field="document",
@@ -309,11 +313,8 @@ class RecordProcessor:
         )
 
 
-def _decode(record: ConsumerRecord) -> RawRecord:
-    """Return the raw record with an event id: that of its event, or else its position."""
-    raw = decode_raw(record.key, record.value, record.headers)
-    if raw.event_id:
-        return raw
+def _with_position(raw: RawRecord, record: ConsumerRecord) -> RawRecord:
+    """Return the raw record of an earlier release with its position as event id."""
     position = f"{record.topic}-{record.partition}-{record.offset}"
     return msgspec.structs.replace(raw, event_id=position)
 
