@@ -16,7 +16,7 @@ help:  ## show this list
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
-demo: .venv/installed  ## run the demo: a real Kafka, two registries, 2,400 records
+demo: .venv/installed  ## run the demo: a real Kafka, three registries, 2,400 records
 	@$(BIN)/gateway demo
 
 PARALLEL := tests/unit tests/conformance tests/registries tests/deploy

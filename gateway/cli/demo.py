@@ -1,4 +1,4 @@
-"""``gateway demo``: run the gateway on two demo registries and a real Kafka."""
+"""``gateway demo``: run the gateway on three demo registries and a real Kafka."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rich.table import Table
 
 from gateway.cli.safe_console import SafeConsole
 from gateway.errors import Unavailable
-from gateway.messages.topics import CREDENTIALS_TOPIC
+from gateway.messages.topics import CREDENTIALS_TOPIC, PLATFORMS, TOPICS
 from gateway.pipeline.loaded_config import LoadedConfig, load_config
 from gateway.settings import Settings
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 console = SafeConsole()
 TIMEOUT_SECONDS = 90.0
 MAX_TEXT_LENGTH = 100
+LEAST_FILE_RECORDS = 4
+MAX_COUNTED = 100_000
 REJECTIONS = "gateway.rejections.v1"
 OUTCOMES = ("accepted", "rejected", "unchanged", "deleted")
 
@@ -64,7 +66,7 @@ class RecordCounts:
 def demo(
     records: Annotated[
         int,
-        typer.Option(min=10, max=1_000_000, help="Number of records in both registries together."),
+        typer.Option(min=10, max=1_000_000, help="Number of records in all registries together."),
     ] = 2_400,
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep everything running until you press Ctrl-C.")
@@ -74,7 +76,7 @@ def demo(
         typer.Option(help="Data folder of the local Kafka.  [default: a new temporary folder]"),
     ] = None,
 ) -> None:
-    """Start Kafka and two demo registries, run the gateway, and show the results.
+    """Start Kafka and three demo registries, run the gateway, and show the results.
 
     The demo ends when every record has an outcome.
     """
@@ -112,17 +114,23 @@ def _start_kafka(stack: contextlib.ExitStack, data: Path) -> str:
 
 async def _demo(settings: Settings, work_folder: Path, records: int, *, keep: bool) -> None:
     from gateway.kafka import topic_admin
-    from gateway.local.registries import rest_catalogue, soap_credits
+    from gateway.local.registries import card_office, rest_catalogue, soap_credits
     from gateway.worker.worker import Worker
 
     await topic_admin.create_missing(settings)
+    in_files = max(LEAST_FILE_RECORDS, records // 20)
+    in_soap = (records - in_files) // 2
     async with (
-        await soap_credits.start(records=records // 2) as soap,
-        await rest_catalogue.start(records=records - records // 2) as rest,
+        await soap_credits.start(records=in_soap) as soap,
+        await rest_catalogue.start(
+            records=records - in_files - in_soap, without_outcomes=1
+        ) as rest,
+        await card_office.start(records=in_files) as files,
     ):
         registries = [
             DemoRegistry("demo-soap", soap, {"demo-soap/key": soap_credits.KEY}),
             DemoRegistry("demo-rest", rest, {"demo-rest/token": rest_catalogue.TOKEN}),
+            DemoRegistry("demo-file", files, {}),
         ]
         settings = settings.model_copy(
             update={
@@ -320,6 +328,12 @@ async def _show_results(settings: Settings, worker: Worker) -> None:
     async for record in read_topic(settings, REJECTIONS, limit=1):
         console.print(f"[bold]one rejection[/] on {REJECTIONS}, key {record.key.decode()}")
         console.print_json(record.value.decode())
+    drawn = Table(box=None, pad_edge=False)
+    drawn.add_column("topic")
+    drawn.add_column("documents", justify="right")
+    for topic, number in (await count_documents(settings)).items():
+        drawn.add_row(topic, f"{number:,}")
+    console.print(drawn)
     console.print(f"\nmetrics  {worker.url}/metrics  [dim](status page: {worker.url}/)[/]")
     console.print(
         "subscribe with any Kafka client that reads committed records "
@@ -335,6 +349,23 @@ async def _show_results(settings: Settings, worker: Worker) -> None:
         "-X isolation.level=read_committed",
         soft_wrap=True,
     )
+
+
+async def count_documents(settings: Settings) -> dict[str, int]:
+    """Return the number of documents on each topic for platforms.
+
+    Count at most ``MAX_COUNTED`` records of a topic.
+    """
+    from gateway.kafka.topic_reader import read_topic
+
+    found = {}
+    for topic in TOPICS:
+        if set(topic.readers) & set(PLATFORMS):
+            standing: dict[bytes, bool] = {}
+            async for record in read_topic(settings, topic.name, limit=MAX_COUNTED):
+                standing[record.key] = record.value is not None
+            found[topic.name] = sum(standing.values())
+    return found
 
 
 async def explanation(settings: Settings, config: LoadedConfig, key: str) -> str:

@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from gateway.errors import GatewayError
-from gateway.local.registries import rest_catalogue, soap_credits
+from gateway.local.registries import card_office, rest_catalogue, soap_credits
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 SERVICES: dict[str, Callable[..., Awaitable[Registry]]] = {
     "soap_credits": soap_credits.start,
     "rest_catalogue": rest_catalogue.start,
+    "card_office": card_office.start,
 }
 
 

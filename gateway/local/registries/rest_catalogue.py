@@ -46,9 +46,14 @@ async def start(
     seed: int = 1,
     token: str = TOKEN,
     page_size: int = PAGE_SIZE,
+    without_outcomes: int = 0,
 ) -> Catalogue:
-    """Start a service with ``records`` records in total, half programmes and half courses."""
+    """Start a service with ``records`` records in total, half programmes and half courses.
+
+    The first courses, ``without_outcomes`` of them, have no learning outcomes.
+    """
     registry = Catalogue(seed=seed, token=token, page_size=page_size)
+    registry.without_outcomes = without_outcomes
     registry.stocks["programmes"].fill(records // 2)
     registry.stocks["courses"].fill(records - records // 2)
     return await registry.start(host, port)
@@ -64,6 +69,7 @@ class Catalogue(Registry):
                 for stream in ("programmes", "courses")
             }
         )
+        self.without_outcomes = 0
         self._token = token
         self._page_size = page_size
         self._found: dict[str, tuple[int, list[StoredEntry]]] = {}
@@ -79,6 +85,8 @@ class Catalogue(Registry):
             if stream == "programmes"
             else _course(self.stocks[stream], entry)
         )
+        if stream == "courses" and entry.number < self.without_outcomes:
+            record["learningOutcomes"] = []
         return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode()
 
     async def _get(self, request: web.Request) -> web.StreamResponse:
