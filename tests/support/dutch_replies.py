@@ -122,8 +122,40 @@ def _example_of(schemas: dict[str, Any], schema: dict[str, Any]) -> Any:
 
 
 def _resolved(schemas: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    for choice in schema.get("oneOf", ()):
+    for choice in (*schema.get("oneOf", ()), *schema.get("anyOf", ())):
         if "$ref" in choice:
             return _resolved(schemas, choice)
     reference = schema.get("$ref", "")
     return schemas[reference.rpartition("/")[2]] if reference else schema
+
+
+def oeapi_replies(specification: Path, collection: str, name: str) -> list[SavedReply]:
+    """Return a collection with one record of the examples of version 6, and the further calls.
+
+    The EduHub gateway wraps each reply in its envelope.
+    """
+    served = {
+        "organisations": "Organisation",
+        "learning-outcomes": "LearningOutcome",
+        "persons": "Person",
+        "programmes": "Programme",
+        "courses": "Course",
+        "programme-offerings": "ProgrammeOffering",
+    }
+    page = {"pageSize": 250, "pageNumber": 1, "hasPreviousPage": False, "hasNextPage": False}
+    collected = {**page, "items": [example(specification, name)]}
+    return [
+        SavedReply(in_envelope(collected), target=f"(.*/)?{collection}\\?.*"),
+        *(
+            SavedReply(in_envelope(example(specification, schema)), target=f".*/{path}/[^/]*")
+            for path, schema in served.items()
+        ),
+    ]
+
+
+def in_envelope(reply: object, status: int = 200) -> bytes:
+    """Return a reply as the EduHub gateway passes it on. It drops replies that are not 200."""
+    endpoint = {"url": "https://demo.example/v6", "responseCode": status}
+    inner = {"demo.example": reply} if status == 200 else {}
+    whole = {"gateway": {"endpoints": {"demo.example": endpoint}}, "responses": inner}
+    return json.dumps(whole).encode()

@@ -19,7 +19,7 @@ from gateway.fetch import TimeWindow, read_pages
 from gateway.fetch.registry_client import RegistryClient
 from gateway.local.registries.saved_replies import SavedReply, SavedReplyRegistry
 from gateway.records import RawRecord
-from tests.support.dutch_replies import example, rio_replies
+from tests.support.dutch_replies import example, oeapi_replies, rio_replies
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = Path(
@@ -97,6 +97,14 @@ def with_token(data: bytes, _: str) -> list[SavedReply]:
             )
             for name in ("program", "course")
         ),
+    ]
+
+
+def examples_of(collection: str, name: str) -> Callable[[bytes, str], list[SavedReply]]:
+    """Serve a token, and then the examples that a specification gives for its fields."""
+    return lambda data, _: [
+        with_token(data, "")[0],
+        *oeapi_replies(REFERENCE / "oeapi-6/oeapi.json", collection, name),
     ]
 
 
@@ -254,6 +262,14 @@ OOAPI = {
     "program-offerings": "offerings", "course-offerings": "course-offerings", "integration-program-offerings-0": "offerings",
 }  # fmt: skip
 
+OEAPI = [
+    ("programmes", "programmes", "Programme"),
+    ("courses", "courses", "Course"),
+    ("programme-offerings", "programme-offerings", "ProgrammeOffering"),
+    ("course-offerings", "course-offerings", "CourseOffering"),
+    ("enrolments", "programme-offering-associations", "ProgrammeOfferingAssociation"),
+]
+
 CASES: list[Case] = [
     *(
         Case("fi-virta", stream, file, soap, {"person": ["1"]})
@@ -304,6 +320,16 @@ CASES: list[Case] = [
             {"program": ["9a01"], "course": ["c1"]},
         )
         for name, stream in OOAPI.items()
+    ),
+    *(
+        Case(
+            "nl-oeapi",
+            stream,
+            "oeapi-6/oeapi.json",
+            examples_of(collection, name),
+            {"programme": ["p1"], "course": ["c1"], "offering": ["f1"]},
+        )
+        for stream, collection, name in OEAPI
     ),
     *(
         Case(

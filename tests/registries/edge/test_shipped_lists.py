@@ -84,25 +84,28 @@ def in_envelope(status: int, inner: Any) -> dict[str, Any]:
     }
 
 
+@pytest.mark.parametrize("connector", ["nl-ooapi", "nl-oeapi"])
 @pytest.mark.parametrize("items", [[{"courseId": "c1"}], []])
-def test_ooapi_reply_in_an_envelope_is_read(items: list[Any]) -> None:
+def test_reply_in_an_envelope_is_read(connector: str, items: list[Any]) -> None:
     envelope = in_envelope(200, {**COLLECTION, "items": items})
-    [page] = read("nl-ooapi", "courses", lambda *_: envelope)
+    [page] = read(connector, "courses", lambda *_: envelope)
     assert [raw.native_id for raw in page.records] == [item["courseId"] for item in items]
     assert page.complete
 
 
-def test_ooapi_envelope_says_whether_there_is_another_page() -> None:
+@pytest.mark.parametrize("connector", ["nl-ooapi", "nl-oeapi"])
+def test_envelope_says_whether_there_is_another_page(connector: str) -> None:
     def route(_request: Request, query: dict[str, str]) -> Any:
         number = int(query["pageNumber"])
         items = [{"courseId": f"c{number}"}]
         return in_envelope(200, {**COLLECTION, "items": items, "hasNextPage": number < 3})
 
-    pages = read("nl-ooapi", "courses", route)
+    pages = read(connector, "courses", route)
     assert [raw.native_id for page in pages for raw in page.records] == ["c1", "c2", "c3"]
     assert pages[-1].complete
 
 
+@pytest.mark.parametrize("connector", ["nl-ooapi", "nl-oeapi"])
 @pytest.mark.parametrize(
     ("status", "error", "reason"),
     [
@@ -113,15 +116,16 @@ def test_ooapi_envelope_says_whether_there_is_another_page() -> None:
         (404, StreamError, "DENIED"),
     ],
 )
-def test_ooapi_envelope_without_the_reply_of_the_institution_deletes_nothing(
-    status: int, error: type[StreamError], reason: str
+def test_envelope_without_the_reply_of_the_institution_deletes_nothing(
+    connector: str, status: int, error: type[StreamError], reason: str
 ) -> None:
     with pytest.raises(error) as caught:
-        read("nl-ooapi", "courses", lambda *_: in_envelope(status, {}))
+        read(connector, "courses", lambda *_: in_envelope(status, {}))
     assert caught.value.reason == reason
 
 
-def test_ooapi_envelope_without_a_list_is_no_empty_list() -> None:
+@pytest.mark.parametrize("connector", ["nl-ooapi", "nl-oeapi"])
+def test_envelope_without_a_list_is_no_empty_list(connector: str) -> None:
     with pytest.raises(StreamHalted) as caught:
-        read("nl-ooapi", "courses", lambda *_: in_envelope(200, {"courses": []}))
+        read(connector, "courses", lambda *_: in_envelope(200, {"courses": []}))
     assert caught.value.reason == "LIST_MISSING"
