@@ -22,6 +22,9 @@ from gateway.cli.runtime import load_settings, run_async
 from gateway.cli.topics import topics_app
 
 ROLES = ("poll", "harmonise")
+ACCEPT_KEY_SECONDS = 60.0
+"""The time for which the acceptance of a key is repeated."""
+ACCEPT_KEY_RETRY_SECONDS = 5.0
 
 
 def run(
@@ -166,12 +169,20 @@ async def _accept_new_key(settings: Settings, config: LoadedConfig | None) -> No
             f"{name} is left out; run `gateway renormalise {name}` when its file is valid",
             file=sys.stderr,
         )
-    try:
-        await accept_keys(settings, config.connectors)
-    except (RetryLater, Fenced) as error:
-        raise Unavailable(
-            f"the new key is not accepted completely: {error}; run this again"
-        ) from None
+    clock = asyncio.get_running_loop().time
+    until = clock() + ACCEPT_KEY_SECONDS
+    while True:
+        try:
+            await accept_keys(settings, config.connectors)
+        except (RetryLater, Fenced) as error:
+            # A worker with the old key may interfere until it has found the new one and ends.
+            if clock() >= until:
+                raise Unavailable(
+                    f"the new key is not accepted completely: {error}; run this again"
+                ) from None
+            await asyncio.sleep(ACCEPT_KEY_RETRY_SECONDS)
+        else:
+            return
 
 
 def _run_worker(worker: Worker) -> None:
