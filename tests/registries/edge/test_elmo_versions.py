@@ -10,6 +10,7 @@ from lxml import etree
 from typer.testing import CliRunner
 
 from gateway.cli import app
+from gateway.config.expressions.xpath_cost import xpath_cost
 from gateway.harmonise.explanation import explain
 from gateway.harmonise.harmoniser import Harmoniser
 from gateway.harmonise.tables.compiled_tables import Tables
@@ -339,6 +340,14 @@ def test_messages_of_this_file_are_valid_elmo_2_0(learner):
     whole = course(more=level("EQF", "7") + level("NQF", "7"), part=part)
     recognised = recognition("Partially Positive", course("Home", date=""))
     schema.assertValid(etree.fromstring(elmo(whole, recognised, learner=learner).encode()))
+
+
+def test_the_surroundings_of_a_result_are_read_without_counting_the_message():
+    """A message holds many results, so an expression with a limit would count them for each one."""
+    stream = emrex().streams["results"]
+    expressions = [*stream.keep.values(), *stream.id]
+    limits = {text: xpath_cost(text).element_limit for text in expressions}
+    assert {text for text, limit in limits.items() if limit is not None} == set()
 
 
 # What a person sees
