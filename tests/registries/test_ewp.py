@@ -171,7 +171,9 @@ def test_listed_transcript_that_the_host_leaves_out_stays(gateway):
     hosts.left_out.add("host-one-1")
     results = gateway.poll(hosts)
     assert len(gateway.published) == 6
-    assert isinstance(results["host-one.example"], PollResult)
+    result = results["host-one.example"]
+    assert isinstance(result, PollResult)
+    assert result.skipped_records == {"EXPAND_MISSING": 1}
 
 
 def test_host_that_refuses_the_client_stops_no_other_host(gateway):
