@@ -7,11 +7,19 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
 
+from msgspec.structs import replace
+
 from gateway.check.published_fields import masked_document, unpublished_fields
 from gateway.check.run_tests import to_plain_values
 from gateway.config.connector import Connector
 from gateway.config.omissions import CONDITIONS, omission
-from gateway.config.publishing_needs import needed_targets, record_word, sentence, unmet_needs
+from gateway.config.publishing_needs import (
+    advice,
+    needed_targets,
+    record_word,
+    sentence,
+    unmet_needs,
+)
 from gateway.config.target_fields import UnknownTarget, find_target
 from gateway.fetch import TimeWindow, read_pages
 from gateway.fetch.http.redaction import redact_url as redacted
@@ -20,7 +28,7 @@ from gateway.fetch.offline_client import OfflineClient
 from gateway.fetch.registry_client import RegistryClient
 from gateway.harmonise.harmoniser import Harmoniser
 from gateway.harmonise.mapping.record_country import NO_SINGLE_COUNTRY
-from gateway.records import Accepted, Document, Issue, Outcome, RawRecord, Rejected
+from gateway.records import Accepted, Document, Issue, Outcome, RawRecord, Rejected, Withheld
 from gateway.render.publication import publication
 
 
@@ -109,6 +117,9 @@ def preview_record(connector: Connector, raw: RawRecord, harmonise: Harmoniser) 
     """Return what a run would do with a raw record."""
     outcome = harmonise(raw)
     published = publication(outcome, raw, connector)
+    if isinstance(outcome, Withheld) and not outcome.detail:
+        detail = advice(connector.streams[raw.stream].emits, outcome.reason)
+        return PreviewedRecord(raw, replace(outcome, detail=detail))
     if not isinstance(outcome, Accepted):
         return PreviewedRecord(raw, published.outcome)
     return PreviewedRecord(

@@ -177,6 +177,12 @@ def sentence(emits: str, need: Need) -> str:
     return f"{_a(emits)} needs {need.text}{purpose}; add {lines} to `map`"
 
 
+def advice(emits: str, reason: str) -> str:
+    """Return what to do about a record that is withheld for a reason, or an empty text."""
+    needs = [need for need in NEEDS[emits] if need.withheld == reason]
+    return sentence(emits, needs[0]) if needs else ""
+
+
 def unmapped_needs(emits: str, rules: Rules) -> Iterator[Need]:
     """Yield each need that no rule fills, in the order of the renderers."""
     for need in NEEDS[emits]:

@@ -8,8 +8,11 @@ import pytest
 
 from gateway.check import check
 from gateway.check.agreements import UNNAMED
+from gateway.check.preview import format_record, preview_record
 from gateway.config.loading import load_connector
 from gateway.errors import Finding
+from gateway.harmonise.harmoniser import Harmoniser
+from gateway.records import RawRecord
 
 CARDS = """language: 1
 connector: xx-cards
@@ -85,3 +88,16 @@ def test_consent_of_the_holders_of_credentials_needs_a_name_too(tmp_path: Path) 
     )
     (finding,) = (finding for finding in check(file) if finding.code == UNNAMED)
     assert finding.path == "streams.cards.kinds.PASSIVE.map.holder_consent"
+
+
+def test_preview_says_how_to_name_an_agreement(tmp_path: Path) -> None:
+    file = tmp_path / "xx-cards.yaml"
+    file.write_text(
+        CARDS.replace("      esc_agreement: AGREEMENT\n", "").replace("EXPECTED", WITHHELD)
+    )
+    connector = load_connector(file)
+    raw = RawRecord(connector="xx-cards", stream="cards", native_id="1", body=b'{"id":"1"}')
+    harmonise = Harmoniser(connector, None, pseudonym_key=b"k" * 32)
+    (line,) = format_record(preview_record(connector, raw, harmonise))
+    assert line.startswith("1: withheld: no_agreement; a card needs the agreement of the student")
+    assert "add `esc_agreement:` to `map`" in line
