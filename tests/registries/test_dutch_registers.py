@@ -11,6 +11,7 @@ import pytest
 from lxml import etree
 
 from gateway.config.loading import load_connector
+from gateway.errors import StreamHalted
 from gateway.fetch import read_pages
 from gateway.fetch.registry_client import RegistryClient
 from gateway.harmonise.harmoniser import Harmoniser
@@ -25,6 +26,7 @@ from tests.support.saved_replies import read as read_case
 RIO = REGISTRIES / "netherlands/rio"
 SCHEMA = RIO / "DUO_RIO_Raadplegen_OnderwijsOrganisatie_V4.xsd"
 OFFER = RIO / "soap/opvragen_aangebodenOpleiding-2-response.xml"
+PRIVATE_OFFER = RIO / "soap/opvragen_aangebodenOpleiding-particulier-response.xml"
 UNIT = RIO / "soap/aanleveren_opleidingseenheid-request.xml"
 CODE = "4c358c84-dfc3-4a30-874e-0b70db15638b"
 
@@ -65,9 +67,10 @@ def replies() -> list[SavedReply]:
     return rio_replies(OFFER.read_bytes(), CODE, UNIT.read_bytes())
 
 
-def test_replies_that_are_served_are_valid_by_the_schema_of_the_register() -> None:
+@pytest.mark.parametrize("offer", [OFFER, PRIVATE_OFFER], ids=["public", "private"])
+def test_replies_that_are_served_are_valid_by_the_schema_of_the_register(offer: Path) -> None:
     schema = etree.XMLSchema(etree.parse(SCHEMA))
-    for reply in replies():
+    for reply in rio_replies(offer.read_bytes(), CODE, UNIT.read_bytes()):
         body = etree.fromstring(etree.tostring(etree.fromstring(reply.body)[-1][0]))
         assert schema.validate(body), [str(error) for error in schema.error_log]
 
@@ -140,3 +143,37 @@ def test_no_sample_of_the_further_calls_invents_a_field() -> None:
     """The built replies hold no field of education: it comes from the saved unit alone."""
     text = Path(ROOT / "tests/support/dutch_replies.py").read_text()
     assert "ISCED" not in text
+
+
+def refusal(operation: str, code: str) -> SavedReply:
+    """Return what the register answers for a code that it does not have."""
+    fault = (
+        "<d:requestGoedgekeurd>false</d:requestGoedgekeurd><d:foutmelding>"
+        f"<d:foutcode>{code}</d:foutcode><d:fouttekst>Komt niet voor in RIO</d:fouttekst></d:foutmelding>"
+    )
+    body = rio_reply(operation, "").replace(
+        b"<d:requestGoedgekeurd>true</d:requestGoedgekeurd>", fault.encode()
+    )
+    return SavedReply(body, "text/xml", "POST", body_contains=f"{operation}_")
+
+
+@pytest.mark.parametrize(
+    "operation",
+    ["opvragen_opleidingseenheid", "opvragen_onderwijsaanbieder", "opvragen_onderwijslocatie"],
+)
+@pytest.mark.parametrize("code", ["A01020", "A01060", "A01999"])
+def test_offer_is_read_without_what_the_register_does_not_find(
+    operation: str, code: str, tables: Tables
+) -> None:
+    raws, _ = asyncio.run(read_offers([refusal(operation, code), *replies()]))
+    [offer] = harmonised("nl-rio", raws, tables)
+    assert offer.id == CODE
+
+
+def test_other_refusal_of_a_unit_needs_a_person() -> None:
+    operation = "opvragen_opleidingseenheid"
+    reply = refusal(operation, "A09999")
+    changed = reply.body.replace(b"Komt niet voor in RIO", b"Geen toegang")
+    served = SavedReply(changed, "text/xml", "POST", body_contains=f"{operation}_")
+    with pytest.raises(StreamHalted):
+        asyncio.run(read_offers([served, *replies()]))

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from gateway.config.loading import load_connector
+from gateway.errors import StreamHalted
 from gateway.fetch import read_pages
 from gateway.fetch.registry_client import RegistryClient
 from gateway.harmonise.harmoniser import Harmoniser
@@ -138,3 +139,17 @@ def test_unknown_state_is_rejected(tmp_path: Path, tables: Tables) -> None:
 
 def test_lecturers_are_no_students(tables: Tables) -> None:
     assert asyncio.run(read(CONNECTOR, replies(role="lecturer"))) == []
+
+
+@pytest.mark.parametrize("path", ["programme-offerings", "programmes", "organisations"])
+@pytest.mark.parametrize("code", [403, 404])
+def test_enrolment_is_skipped_while_what_it_names_is_refused(path: str, code: int) -> None:
+    """A rejection would remove the published status, and the card with it."""
+    refused = SavedReply(in_envelope({}, code), target=f".*/{path}/[^/]*")
+    assert asyncio.run(read(CONNECTOR, [refused, *replies()])) == []
+
+
+def test_poll_fails_while_every_person_is_refused() -> None:
+    refused = SavedReply(in_envelope({}, 403), target=".*/persons/[^/]*")
+    with pytest.raises(StreamHalted):
+        asyncio.run(read(CONNECTOR, [refused, *replies()]))

@@ -35,6 +35,14 @@ PROVIDER = (
     "<d:naam>Stichting Manderveen</d:naam></d:onderwijsbestuurPeriode>"
     "</d:bijbehorendOnderwijsbestuur></d:onderwijsaanbieder>"
 )
+PRIVATE_UNIT = (
+    "<d:particuliereOpleiding><d:opleidingseenheidcode>1007O5629</d:opleidingseenheidcode>"
+    "<d:herkomstOpleiding>INSTELLING</d:herkomstOpleiding><d:begindatum>2015-09-21</d:begindatum>"
+    "<d:particuliereOpleidingPeriode><d:begindatum>2015-09-21</d:begindatum>"
+    "<d:naamLang>Voorbeelden leiden</d:naamLang></d:particuliereOpleidingPeriode>"
+    "<d:niveau>HBO-BA</d:niveau></d:particuliereOpleiding>"
+)
+"""A unit of private education. Its schema has no field of education."""
 PLACE = (
     "<d:onderwijslocatie><d:onderwijslocatiecode>107X215</d:onderwijslocatiecode>"
     "<d:postcode>7662ZZ</d:postcode><d:plaatsnaam>Manderveen</d:plaatsnaam></d:onderwijslocatie>"
@@ -76,11 +84,17 @@ def rio_unit(delivered: bytes, code: str) -> bytes:
 
 def rio_replies(offer: bytes, code: str, delivered: bytes) -> list[SavedReply]:
     """Return a list with one change, and the replies for its offer, unit, provider and place."""
+    is_private = b"aangebodenParticuliereOpleiding" in offer
+    unit = (
+        rio_reply("opvragen_opleidingseenheid", PRIVATE_UNIT)
+        if is_private
+        else rio_unit(delivered, "1010O6466")
+    )
     found = {
         "opvragen_gewijzigdeAangebodenOpleidingen": rio_reply(
             "opvragen_gewijzigdeAangebodenOpleidingen", CHANGE.format(code=code), ONE_PAGE
         ),
-        "opvragen_opleidingseenheid_": rio_unit(delivered, "1010O6466"),
+        "opvragen_opleidingseenheid_": unit,
         "opvragen_onderwijsaanbieder_": rio_reply("opvragen_onderwijsaanbieder", PROVIDER),
         "opvragen_onderwijslocatie_": rio_reply("opvragen_onderwijslocatie", PLACE),
         "opvragen_aangebodenOpleiding_": offer,
