@@ -15,7 +15,7 @@ from yaml import MarkedYAMLError, YAMLError
 
 from gateway.config.yaml.reader import iterate_events
 
-MAX_REPAIRS = 30
+MAX_REPAIRS = 20
 MAX_PARSED_CHARACTERS = 5_000_000
 """The limit for all repairs of one file together, because each parses a text about ten times.
 
