@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from gateway.messages.cloudevents import encode_move
 from gateway.messages.outgoing import OutgoingRecord
 from gateway.messages.topics import COMPLETE_ENTRY_TOPICS, ENTRY_TOPICS, INCOMPLETE_ENTRIES_TOPIC
-from gateway.pipeline.packed_hashes import PackedHashes
 from gateway.pipeline.processed_record import ProcessedRecord
 from gateway.pipeline.standing_documents import StandingKeys
 from gateway.render.render import tombstone
@@ -49,18 +48,23 @@ class EntryMoves:
         incomplete = await self._incomplete.read_since(self._acquired_at)
         for result in results:
             entries = [message for message in result.outgoing if message.topic in ENTRY_TOPICS]
-            # While no entry is incomplete, an entry that stays complete needs no more work.
-            if self._changes or incomplete or len(entries) > 1 or _is_incomplete(entries[0]):
-                self._settle(result, entries, incomplete)
+            code = hash((INCOMPLETE_ENTRIES_TOPIC, entries[0].key))
+            was_incomplete = self._changes.get(code)
+            if was_incomplete is None:
+                was_incomplete = bool(incomplete) and code in incomplete
+            # An entry that stays complete needs no more work.
+            if was_incomplete or len(entries) > 1 or _is_incomplete(entries[0]):
+                self._settle(result, entries, code, was_incomplete=was_incomplete)
 
     def _settle(
-        self, result: ProcessedRecord, entries: list[OutgoingRecord], incomplete: PackedHashes
+        self,
+        result: ProcessedRecord,
+        entries: list[OutgoingRecord],
+        code: int,
+        *,
+        was_incomplete: bool,
     ) -> None:
         """Correct the messages about one entry. All of them have the same key."""
-        code = hash((INCOMPLETE_ENTRIES_TOPIC, entries[0].key))
-        was_incomplete = self._changes.get(code)
-        if was_incomplete is None:
-            was_incomplete = code in incomplete
         document = next((entry for entry in entries if entry.value is not None), None)
         is_incomplete = document is not None and _is_incomplete(document)
         # An incomplete entry has no other document, and only an incomplete one has this document.
