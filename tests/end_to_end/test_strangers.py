@@ -24,6 +24,8 @@ pytestmark = [
     pytest.mark.parametrize("site", [40], indirect=True),
 ]
 DESCRIPTORS = 256
+PROBE_SECONDS = 3.0
+"""A probe is answered in milliseconds on an idle machine, and later where tests run beside it."""
 CONNECTOR = """
 language: 1
 connector: pushed
@@ -90,7 +92,7 @@ def test_worker_survives_strangers_at_both_ports(site: Site) -> None:
                 with contextlib.suppress(OSError):
                     half = stack.enter_context(connect(url))
                     half.sendall(b"POST /in HTTP/1.1\r\nHost: x\r\nX-Half: ")
-        assert livez(health) < 1
+        assert livez(health) < PROBE_SECONDS
         assert len(list(Path(f"/proc/{worker.pid}/fd").iterdir())) < DESCRIPTORS - 40
         assert post(f"{port}/in", message, **right) == 200
 
@@ -107,10 +109,10 @@ def test_worker_survives_strangers_at_both_ports(site: Site) -> None:
             with contextlib.suppress(OSError):
                 head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n"
                 unended.sendall(head.encode() + b"a" * (length - 1))
-        assert livez(health) < 1
+        assert livez(health) < PROBE_SECONDS
         form = {"Content-Type": "application/x-www-form-urlencoded"}
         assert post(f"{port}/emrex/results", b"&a" * 9_000_000, **form) in {400, 503}
-        assert livez(health) < 1
+        assert livez(health) < PROBE_SECONDS
         assert post(f"{port}/in", message, **right) == 200
     assert memory(worker.pid) - before < 300
     until(lambda: memory(worker.pid, "VmRSS") - before < 100)
