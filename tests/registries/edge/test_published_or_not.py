@@ -35,24 +35,14 @@ CASES = {
         {"id": "7", "name": "Statistics", "day": None},
         "missing at awarded_on",
     ),
-    "a learning opportunity without an ISCED-F code": (
+    "a learning opportunity without a provider": (
         "learning_opportunity",
         (
-            "title.en: name, awarding_body.name.en: {const: Office}, awarding_body.country: {const: IE},"
-            " homepage: {const: 'https://office.example'}, languages: {const: en}"
+            "title.en: name, homepage: {const: 'https://office.example'}, isced_f: {const: '0521'},"
+            " learning_outcomes: {each: '@', map: {title.en: name}}, languages: {const: en}"
         ),
         {"id": "7", "name": "Statistics"},
-        "missing at isced_f",
-    ),
-    "a qualification without learning outcomes": (
-        "qualification",
-        (
-            "title.en: name, awarding_body.name.en: {const: Office}, awarding_body.country: {const: IE},"
-            " homepage: {const: 'https://office.example'}, isced_f: {const: '0521'},"
-            " languages: {const: en}"
-        ),
-        {"id": "7", "name": "Statistics"},
-        "missing at learning_outcomes",
+        "missing at provider",
     ),
     "a student status without the PIC of its institution": (
         "student_status",
@@ -121,3 +111,21 @@ def test_preview_names_the_topics_of_a_record(tmp_path: Path) -> None:
     body.write_text(json.dumps({**record, "day": "2024-01-31"}))
     page = run("explain", connector, "--sample", body)
     assert "accepted as credential, published on europass.credentials.v1" in page
+
+
+@pytest.mark.parametrize("missing", ["isced_f: {const: '0521'}", "learning_outcomes"])
+def test_entry_without_a_field_is_published_as_incomplete(tmp_path: Path, missing: str) -> None:
+    rules = (
+        "title.en: name, awarding_body.name.en: {const: Office}, awarding_body.country: {const: IE},"
+        " homepage: {const: 'https://office.example'}, languages: {const: en}"
+    )
+    if missing != "learning_outcomes":
+        rules += ", learning_outcomes: {each: '@', map: {title.en: name}}"
+    else:
+        rules += ", isced_f: {const: '0521'}"
+    connector, sample = tmp_path / "unfinished.yaml", tmp_path / "reply.json"
+    connector.write_text(HEAD.format(emits="qualification", rules=rules))
+    sample.write_text(json.dumps({"items": [{"id": "7", "name": "Statistics"}]}))
+    output = run("preview", connector, "--sample", sample)
+    assert "catalogue.incomplete-entries.v1" in output
+    assert "rejected" not in output
