@@ -102,6 +102,14 @@ Text = Annotated[str, StringConstraints(min_length=1)]
 LevelText = Annotated[
     str, text_matching(r"^\S(.*\S)?$", "a level is written without a blank before or behind it", 40)
 ]
+LevelWords = Annotated[
+    str,
+    text_matching(
+        r"^([^{}\s][^{}]*\{level\}([^{}]*[^{}\s])?|\{level\}[^{}]*[^{}\s])$",
+        "words around a level hold {level} once and at least one word, such as 'NFQ Level {level}'",
+        120,
+    ),
+]
 System = Annotated[
     str,
     text_matching(
@@ -167,6 +175,14 @@ class Framework(ConfigModel):
     """A national framework or an older national scale."""
 
     name: Text
+    also: OneOrMore[Text] = Field(
+        (), description="Its other names and short names, in all languages; case does not matter"
+    )
+    around: OneOrMore[LevelWords] = Field(
+        (),
+        description="Words that documents write around a level, with {level} for the level; "
+        "case does not matter",
+    )
     uri: Uri | None = None
     note: str | None = None
     versions: OneOrMore[FrameworkVersion] = Field(min_length=1)

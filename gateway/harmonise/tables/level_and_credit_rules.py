@@ -192,7 +192,7 @@ class _RuleEvaluation:
         answer = self._levels.find(self.country, framework, level, on)
         if _may_ask_again(question, answer):
             answer = self._levels.find(self.country, framework, level, question.started_on)
-        self._record_answer(answer, framework)
+        self._record_answer(answer, framework, level)
         if isinstance(answer, NoLevel):
             self._handle_no_level(answer, on, is_award=is_award)
         elif is_award and on is None:
@@ -233,12 +233,16 @@ class _RuleEvaluation:
         )
         return NoLevel(reason=NoLevelReason.DATE_REQUIRED)
 
-    def _record_answer(self, answer: LevelMatch | NoLevel, framework: str | None) -> None:
+    def _record_answer(
+        self, answer: LevelMatch | NoLevel, framework: str | None, level: str
+    ) -> None:
         self._record_lookup(
             "eqf_level", answer.framework, answer, answer.relation, answer.referenced_year
         )
-        if answer.framework and not framework:
+        if answer.framework and answer.framework != framework:
             self.values["nqf_framework"] = answer.framework
+        if answer.row and answer.level != level:
+            self.values["nqf_level"] = answer.level
         if answer.normalised:
             self._issue(Code.LEVEL_LETTERS, "nqf_level")
         if answer.uri:

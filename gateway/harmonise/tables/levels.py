@@ -1,8 +1,9 @@
 """Look up the EQF level of a national level by country, framework, level text and date.
 
-A level is compared as text: the gateway never trims, rounds or guesses it. One exception exists:
-look-alike letters of another script are read as Latin, and the answer notes it. An answer names its
-table row. An answer without a level also names the reason.
+A level is compared as text: the gateway never trims, rounds or guesses it. It also understands the
+spellings that the tables declare (:mod:`gateway.harmonise.tables.level_names`). Look-alike letters
+of another script are read as Latin, and the answer notes it. An answer names its table row. An
+answer without a level also names the reason.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from gateway.config.mapping_tables import (
     Mapping,
     NationalLevel,
 )
+from gateway.harmonise.tables.level_names import HOMOGLYPHS, LevelNames
 
 APPROXIMATE_DATE_TOLERANCE = timedelta(days=365)
 """A person decides about dates that lie this close to an approximate date."""
@@ -34,6 +36,7 @@ class NoLevelReason(StrEnum):
     FRAMEWORK_REQUIRED = "framework_required"
     FRAMEWORK_UNKNOWN = "framework_unknown"
     LEVEL_UNKNOWN = "level_unknown"
+    LEVEL_AMBIGUOUS = "level_ambiguous"
     DATE_REQUIRED = "date_required"
     NOT_IN_FORCE = "not_in_force"
     REVIEW_DATES = "review_dates"
@@ -60,8 +63,8 @@ _BY_RELATION = {
 class LevelMatch(Struct, frozen=True, kw_only=True):
     """The EQF level that a table row states.
 
-    ``level`` is the text of the question. ``normalised`` is true when look-alike letters were read
-    as Latin.
+    ``level`` is the text of the question, or the level that a label, a URI or words stand for.
+    ``normalised`` is true when look-alike letters were read as Latin.
     """
 
     eqf: int
@@ -113,26 +116,6 @@ class _Row(Struct, frozen=True):
     answer: LevelMatch | NoLevel
 
 
-def _translation(latin: str, other: str) -> dict[int, str]:
-    return dict(zip(map(ord, other), latin, strict=True))
-
-
-HOMOGLYPHS = {
-    **_translation(
-        "ABEKMHOPCTXISJ",
-        "\u0410\u0412\u0415\u041a\u041c\u041d\u041e\u0420\u0421\u0422\u0425\u0406\u0405\u0408",
-    ),  # Cyrillic capitals
-    **_translation(
-        "aeopcxisj", "\u0430\u0435\u043e\u0440\u0441\u0445\u0456\u0455\u0458"
-    ),  # Cyrillic small letters
-    **_translation(
-        "ABEZHIKMNOPTYX",
-        "\u0391\u0392\u0395\u0396\u0397\u0399\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a5\u03a7",
-    ),  # Greek capitals
-}
-"""Code points, each with the Latin letter that it resembles."""
-
-
 class Levels:
     """The national levels of all systems, by country, framework and text. Immutable."""
 
@@ -142,6 +125,7 @@ class Levels:
         "_frameworks_by_level",
         "_levels_by_eqf",
         "_memo",
+        "_names",
         "_rows",
         "_systems_with_ambiguous_numbers",
     )
@@ -154,6 +138,8 @@ class Levels:
         self._aliases: dict[str, str] = {}
         self._systems_with_ambiguous_numbers: set[str] = set()
         self._memo: dict[tuple[str, str | None, str, date | None], LevelMatch | NoLevel] = {}
+        mappings = tuple(mappings)
+        self._names = LevelNames(mappings)
         for mapping in mappings:
             self._add(mapping)
 
@@ -215,11 +201,56 @@ class Levels:
             return NoLevel(
                 reason=NoLevelReason.COUNTRY_UNKNOWN, framework=framework or "", level=level
             )
-        text = level
-        if (system, text) not in self._frameworks_by_level:
-            text = level.translate(HOMOGLYPHS)
-        answer = self._in_system(system, framework, text, reference_date)
-        return answer if text == level else structs.replace(answer, level=level, normalised=True)
+        keys = self._framework_keys(system, framework)
+        if len(keys) > 1:
+            return NoLevel(reason=NoLevelReason.FRAMEWORK_REQUIRED, level=level, frameworks=keys)
+        framework = keys[0] if keys else None
+        answer = self._under_any_name(system, framework, level, reference_date)
+        if answer is not None:
+            return answer
+        latin = level.translate(HOMOGLYPHS)
+        answer = self._under_any_name(system, framework, latin, reference_date)
+        if answer is None:
+            answer = self._in_system(system, framework, latin, reference_date)
+        if latin == level or (system, level) in self._frameworks_by_level:
+            return answer
+        text = level if answer.level == latin else answer.level
+        return structs.replace(answer, level=text, normalised=True)
+
+    def _framework_keys(self, system: str, framework: str | None) -> tuple[str, ...]:
+        """Return the key of a framework, or the keys of all frameworks with this name."""
+        if not framework or framework in self._frameworks[system]:
+            return (framework,) if framework else ()
+        return self._names.frameworks(system, framework) or (framework,)
+
+    def _under_any_name(
+        self, system: str, framework: str | None, text: str, reference_date: date | None
+    ) -> LevelMatch | NoLevel | None:
+        """Return the answer for a text that is a level or stands for one, otherwise ``None``."""
+        if (
+            (system, text) in self._frameworks_by_level
+            if framework is None
+            else (system, framework, text) in self._rows
+        ):
+            return self._in_system(system, framework, text, reference_date)
+        named = self._names.levels(system, framework, text)
+        if not named:
+            return None
+        owners = {one.framework for one in named}
+        if len(owners) > 1 or (
+            framework is None
+            and system in self._systems_with_ambiguous_numbers
+            and any(one.level.isdigit() and not one.says_framework for one in named)
+        ):
+            return NoLevel(
+                reason=NoLevelReason.FRAMEWORK_REQUIRED,
+                level=text,
+                frameworks=tuple(sorted(self._frameworks[system])),
+            )
+        return _one_of(
+            text,
+            [self._in_system(system, one.framework, one.level, reference_date) for one in named],
+        )
 
     def _in_system(
         self, system: str, framework: str | None, level: str, reference_date: date | None
@@ -271,7 +302,7 @@ class Levels:
             return NoLevel(reason=NoLevelReason.COUNTRY_UNKNOWN)
         answers = [
             answer
-            for key in ([framework] if framework else sorted(self._frameworks[system]))
+            for key in self._framework_keys(system, framework) or sorted(self._frameworks[system])
             if (answer := self._answer_for_eqf(system, key, eqf, reference_date)) is not None
         ]
         in_force = [
@@ -353,6 +384,31 @@ def _answer(
             reason=NoLevelReason.NO_CORRESPONDENCE, hint=level.hint or "", **shared_fields
         )
     return LevelMatch(eqf=level.eqf, **shared_fields)
+
+
+def _one_of(text: str, answers: list[LevelMatch | NoLevel]) -> LevelMatch | NoLevel:
+    """Return the one answer that holds on the day, or say that the text stands for several levels.
+
+    If all levels are refused for the same reason, the answer gives that reason.
+    """
+    held = [
+        answer
+        for answer in answers
+        if isinstance(answer, LevelMatch) or answer.reason is not NoLevelReason.NOT_IN_FORCE
+    ]
+    held = held or answers
+    if len(held) == 1:
+        return held[0]
+    reasons = {answer.reason if isinstance(answer, NoLevel) else None for answer in held}
+    reason = reasons.pop()
+    return NoLevel(
+        reason=reason if reason and not reasons else NoLevelReason.LEVEL_AMBIGUOUS,
+        framework=held[0].framework,
+        level=text,
+        version=held[0].version,
+        source=held[0].source,
+        note=f"It stands for the levels {', '.join(answer.level for answer in held)}.",
+    )
 
 
 def _eqf(row: _Row) -> int | None:
