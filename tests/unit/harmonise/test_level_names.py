@@ -77,7 +77,6 @@ TABLE = """
 country: XX
 name: Example
 {top}
-sources: {{}}
 frameworks:
   NEW:
     name: New Framework
