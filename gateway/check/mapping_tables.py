@@ -6,12 +6,13 @@ The data model validates each row on its own. This module compares several rows 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
 from gateway.check.crosswalks import check_crosswalks
 from gateway.check.institution_lists import check_institutions
+from gateway.check.table_sources import check_sources
 from gateway.config.mapping_tables import (
     RELATIONS_WITH_LEVEL,
     CreditUnit,
@@ -72,6 +73,7 @@ def _file(
     yield from _credits(mapping.credits, document)
     yield from check_crosswalks(mapping, document)
     yield from check_institutions(mapping, document)
+    yield from check_sources(mapping, document, datetime.now(UTC).date())
 
 
 def _framework(
@@ -94,12 +96,6 @@ def _row(
         level.relation or version.relation,
         level.confidence or version.confidence,
     )
-    if not (level.source or version.source):
-        yield document.make_finding(
-            "no-source",
-            place,
-            f"level {level.level} has no source, and neither has its version; add a source",
-        )
     if level.eqf is None:
         return
     if relation not in {
@@ -117,13 +113,6 @@ def _row(
             "eqf-not-allowed",
             (*place, "eqf"),
             "an unsure row states no EQF level; check the source, or use hint",
-        )
-    if not (level.from_ or version.from_):
-        yield document.make_finding(
-            "no-first-day",
-            place,
-            f"level {level.level} states an EQF level without a first day; add valid_from",
-            severity="warning",
         )
 
 

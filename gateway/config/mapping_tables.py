@@ -2,7 +2,7 @@
 
 Every row, or the version it belongs to, states these facts:
 
-- who states it (``source``),
+- who states it (``sources``),
 - how it relates to the EQF (``relation``),
 - how certain the reading is (``confidence``),
 - the first and last day on which it holds.
@@ -19,8 +19,15 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
+from gateway.config.table_sources import (
+    Source,
+    Sourced,
+    Text,
+    check_source_names,
+    resolve_sources,
+)
 from gateway.config.types import ConfigModel, Day, Name, OneOrMore, text_matching
 from gateway.config.validation import validate_document
 from gateway.config.yaml.document import YamlDocument, read_yaml
@@ -98,7 +105,6 @@ Hours = Annotated[Fraction, BeforeValidator(_number), WithJsonSchema({"type": "n
 Uri = Annotated[
     str, BeforeValidator(_uri), WithJsonSchema({"type": "string", "examples": ["c_218a7e54"]})
 ]
-Text = Annotated[str, StringConstraints(min_length=1)]
 LevelText = Annotated[
     str, text_matching(r"^\S(.*\S)?$", "a level is written without a blank before or behind it", 40)
 ]
@@ -131,7 +137,30 @@ class ValidityPeriod(ConfigModel, title="Dated"):
             raise ValueError(f"until {self.until} is before from {self.from_}; swap them")
 
 
-class NationalLevel(ValidityPeriod, title="Level"):
+class StartedPeriod(ValidityPeriod, title="Started"):
+    """A period that has a first day, or says why it has none and from which day it may issue."""
+
+    undated: Text | None = Field(
+        None, description="Why no first day can be had; give `safe_from` with it"
+    )
+    safe_from: Day | None = Field(
+        None, description="First day on which it may issue; for a period without a first day"
+    )
+
+
+def _years(value: object) -> object:
+    return (value,) if isinstance(value, int) else value
+
+
+ReferencingYears = Annotated[
+    OneOrMore[int],
+    BeforeValidator(_years),
+    Field(min_length=1),
+    WithJsonSchema({"type": ["integer", "array"], "examples": [2021, [2010, 2019]]}),
+]
+
+
+class NationalLevel(ValidityPeriod, Sourced, title="Level"):
     """One national level. Its version supplies the facts that it leaves out."""
 
     level: LevelText = Field(description="Exactly as documents write it, in quotes")
@@ -147,13 +176,12 @@ class NationalLevel(ValidityPeriod, title="Level"):
     awards: str | None = None
     note: str | None = None
     relation: Relation | None = None
-    referenced: int | None = None
+    referenced: ReferencingYears | None = None
     dates: Literal["verified", "approx"] | None = None
     confidence: Confidence | None = None
-    source: Text | None = None
 
 
-class FrameworkVersion(ValidityPeriod, title="Version"):
+class FrameworkVersion(StartedPeriod, Sourced, title="Version"):
     """One version of a framework: the levels that hold in one period."""
 
     version: str | None = Field(
@@ -163,11 +191,10 @@ class FrameworkVersion(ValidityPeriod, title="Version"):
         None, description="Whether the days come from a source or are approximate"
     )
     relation: Relation = Field(description="Relation of its levels to the EQF")
-    referenced: int | None = Field(None, description="Year of the referencing")
-    confidence: Confidence
-    source: Text | None = Field(
-        None, description="Source of the facts: a law, a report or a web page"
+    referenced: ReferencingYears | None = Field(
+        None, description="Year of the referencing, or several years"
     )
+    confidence: Confidence
     levels: OneOrMore[NationalLevel] = Field(min_length=1)
 
 
@@ -188,7 +215,7 @@ class Framework(ConfigModel):
     versions: OneOrMore[FrameworkVersion] = Field(min_length=1)
 
 
-class CreditUnit(ValidityPeriod):
+class CreditUnit(StartedPeriod, Sourced):
     """A unit of credit, and its value in ECTS if it has one."""
 
     unit: Text = Field(description="Key of the unit, unique in the file")
@@ -216,7 +243,6 @@ class CreditUnit(ValidityPeriod):
     )
     note: str | None = None
     confidence: Confidence
-    source: Text
 
     def model_post_init(self, context: Any, /) -> None:
         """Refuse a ratio that the conversion cannot use, and an incomplete range of hours."""
@@ -230,7 +256,7 @@ class CreditUnit(ValidityPeriod):
             raise ValueError("give hours as [least, most]")
 
 
-class GradingScale(ConfigModel):
+class GradingScale(Sourced):
     """A grading scale, to check and show a grade. The gateway never converts grades."""
 
     scale: Text
@@ -242,13 +268,11 @@ class GradingScale(ConfigModel):
     values: OneOrMore[str] = ()
     note: str | None = None
     confidence: Confidence
-    source: Text
 
 
-class CodeVersion(ValidityPeriod):
+class CodeVersion(ValidityPeriod, Sourced):
     """A code table as it holds in one period."""
 
-    source: Text
     map: dict[str, str | int | bool | None] = Field(description="Code to value; codes are text")
 
 
@@ -267,7 +291,7 @@ NationalScheme = Annotated[
 ]
 
 
-class InstitutionRow(ValidityPeriod, title="Institution"):
+class InstitutionRow(ValidityPeriod, Sourced, title="Institution"):
     """The institution that a national number names in one period."""
 
     number: Text
@@ -275,21 +299,19 @@ class InstitutionRow(ValidityPeriod, title="Institution"):
     identifiers: dict[str, Text] = Field(
         {}, description="Its other identifiers by scheme, such as pic, erasmus, oid, ror"
     )
-    source: str | None = Field(None, description="Source of this row, if it is another one")
 
     def covers(self, day: date) -> bool:
         """Return whether the row holds on a day."""
         return (not self.from_ or self.from_ <= day) and (not self.until or day <= self.until)
 
 
-class InstitutionList(ConfigModel):
+class InstitutionList(Sourced):
     """The institutions of a country by a national number, as a source listed them on a day."""
 
     scheme: NationalScheme = Field(
         description="Scheme of the numbers: the country in lower case, a hyphen and a word"
     )
     name: Text
-    source: Text
     as_of: Day = Field(description="Day on which the source was read")
     rows: OneOrMore[InstitutionRow] = Field(
         min_length=1, description="Several rows for a number when its name changed"
@@ -314,13 +336,10 @@ IscedFields = Annotated[
 ]
 
 
-class CrosswalkVersion(ValidityPeriod):
+class CrosswalkVersion(ValidityPeriod, Sourced):
     """One edition of a national classification of fields, with the ISCED-F field of each code."""
 
     version: Text = Field(description="Edition of the classification, as its publisher names it")
-    source: Text = Field(
-        description="Title, publisher and address of the publication that states the fields"
-    )
     as_of: Day = Field(description="Day on which the source was read")
     rows: dict[str, IscedFields] = Field(
         min_length=1,
@@ -356,7 +375,14 @@ class Mapping(ConfigModel):
         description="framework_required: a number without a framework is ambiguous, "
         "so the gateway rejects it",
     )
+    outside_eqf_since: Day | None = Field(
+        None,
+        description="Day since which the country takes no part in the EQF; every answer says so",
+    )
     note: str | None = None
+    sources: dict[Name, Source] = Field(
+        default_factory=dict, description="The sources of the file, by the name that rows use"
+    )
     frameworks: dict[str, Framework] = Field(default_factory=dict)
     credits: OneOrMore[CreditUnit] = ()
     grading: OneOrMore[GradingScale] = ()
@@ -369,16 +395,22 @@ class Mapping(ConfigModel):
         (), description="Institutions by national number, where no register of providers has them"
     )
 
+    def sources_of(self, *owners: Sourced) -> tuple[Source, ...]:
+        """Return the sources of the first owner that names any: a row before its version."""
+        return resolve_sources(self.sources, *owners)
+
 
 def read_mapping(path: Path | str) -> tuple[Mapping | None, YamlDocument, list[Finding]]:
     """Return the mapping of a file, its document and the findings.
 
-    The mapping is ``None`` when a finding is an error.
+    The mapping is ``None`` when the model refuses the file.
     """
     document = read_yaml(path)
     if any(finding.severity == "error" for finding in document.findings):
         return None, document, list(document.findings)
     mapping, findings = validate_document(Mapping, document)
+    if mapping:
+        findings += check_source_names(mapping, mapping.sources, document)
     return mapping, document, [*document.findings, *findings]
 
 

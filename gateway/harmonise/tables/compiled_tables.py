@@ -21,6 +21,7 @@ from gateway.config.mapping_tables import (
     Mapping,
     load_mappings,
 )
+from gateway.config.table_sources import short_source
 from gateway.harmonise.tables.credits import CreditMatch, Credits, NoCredits
 from gateway.harmonise.tables.crosswalks import Crosswalks, FieldMatch, NoField
 from gateway.harmonise.tables.institutions import Institutions
@@ -94,7 +95,7 @@ class Tables:
         """The institutions by national number."""
         self._crosswalks = Crosswalks(self.mappings)
         self._codes = {
-            (mapping.country, name): table.versions
+            (mapping.country, name): (mapping, table.versions)
             for mapping in self.mappings
             for name, table in mapping.codes.items()
         }
@@ -139,8 +140,8 @@ class Tables:
         """Return the value of a code in the table of the country, or else of the EU."""
         system = self._levels.system(country)
         for owner in (system or "", "EU"):
-            if versions := self._codes.get((owner, name)):
-                return _code(owner, name, versions, value, on)
+            if found := self._codes.get((owner, name)):
+                return _code(*found, name, value, on)
         return NoCodeMatch(reason="table_unknown", table=name)
 
     def has_tables(self, country: str) -> bool:
@@ -154,8 +155,8 @@ class Tables:
     def code_rows(self, country: str, name: str) -> dict[str, str | int | bool | None]:
         """Return the rows of all versions of a code table, or nothing if there is no table."""
         for owner in (self._levels.system(country) or "", "EU"):
-            if versions := self._codes.get((owner, name)):
-                return {code: value for version in versions for code, value in version.map.items()}
+            if found := self._codes.get((owner, name)):
+                return {code: value for version in found[1] for code, value in version.map.items()}
         return {}
 
     def crosswalk(self, country: str, name: str) -> Crosswalk | None:
@@ -190,7 +191,7 @@ class Tables:
 
 
 def _code(
-    owner: str, name: str, versions: tuple[CodeVersion, ...], value: str, on: date | None
+    mapping: Mapping, versions: tuple[CodeVersion, ...], name: str, value: str, on: date | None
 ) -> CodeMatch | NoCodeMatch:
     if on is None and len(versions) > 1:
         return NoCodeMatch(reason="date_required", table=name)
@@ -203,7 +204,7 @@ def _code(
                 value=version.map[value],
                 table=name,
                 version=label,
-                row=f"{owner}/{name}/{value}",
-                source=version.source,
+                row=f"{mapping.country}/{name}/{value}",
+                source=short_source(mapping.sources_of(version), "fields"),
             )
     return NoCodeMatch(reason="not_in_force", table=name)

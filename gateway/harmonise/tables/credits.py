@@ -16,6 +16,7 @@ from fractions import Fraction
 from msgspec import Struct
 
 from gateway.config.mapping_tables import CreditUnit, Mapping
+from gateway.config.table_sources import Source, short_source
 
 _CENT = Decimal("0.01")
 _CACHE_SIZE = 50_000
@@ -92,6 +93,12 @@ class _Unit(Struct, frozen=True):
     version: str
     ratio: Fraction | None
     hours: tuple[Fraction, Fraction] | None
+    sources: tuple[Source, ...]
+
+    @property
+    def source(self) -> str:
+        """The short name of the source that decides its value."""
+        return short_source(self.sources, "unit")
 
     @property
     def granted(self) -> bool:
@@ -125,7 +132,7 @@ class Credits:
         for mapping in mappings:
             self._aliases |= dict.fromkeys((mapping.country, *mapping.also), mapping.country)
             for row in mapping.credits:
-                unit = _unit(mapping.country, row)
+                unit = _unit(mapping.country, row, mapping.sources_of(row))
                 for name in {
                     row.unit,
                     *row.also,
@@ -195,10 +202,15 @@ class Credits:
         return ()
 
 
-def _unit(country: str, row: CreditUnit) -> _Unit:
+def _unit(country: str, row: CreditUnit, sources: tuple[Source, ...]) -> _Unit:
     hours = (row.hours[0] / row.ects, row.hours[1] / row.ects) if row.hours and row.ects else None
     return _Unit(
-        row, f"{country}/{row.unit}", f"{row.unit}@{row.from_ or 'undated'}", row.ects, hours
+        row,
+        f"{country}/{row.unit}",
+        f"{row.unit}@{row.from_ or 'undated'}",
+        row.ects,
+        hours,
+        sources,
     )
 
 
@@ -276,7 +288,7 @@ def _no_credits(reason: NoCreditsReason, name: str, named: tuple[_Unit, ...]) ->
         system=row.system,
         version=unit.version,
         row=unit.key,
-        source=row.source,
+        source=unit.source,
         confidence=row.confidence,
         conversion=row.conversion,
         sector=row.sector,
@@ -297,7 +309,7 @@ def _convert_amount(unit: _Unit, amount: Fraction) -> CreditMatch:
         system=row.system,
         version=unit.version,
         row=unit.key,
-        source=row.source,
+        source=unit.source,
         confidence=row.confidence,
         conversion=row.conversion,
         hours=unit.hours,

@@ -8,6 +8,7 @@ from datetime import date
 from msgspec import Struct
 
 from gateway.config.mapping_tables import Crosswalk, CrosswalkVersion, Mapping
+from gateway.config.table_sources import short_source
 
 
 class FieldMatch(Struct, frozen=True, kw_only=True):
@@ -37,12 +38,13 @@ class NoField(Struct, frozen=True, kw_only=True):
 class Crosswalks:
     """An immutable view of the crosswalks of all mapping files."""
 
-    __slots__ = ("_crosswalks",)
+    __slots__ = ("_crosswalks", "_mappings")
 
     def __init__(self, mappings: Iterable[Mapping]) -> None:
+        self._mappings = {mapping.country: mapping for mapping in mappings}
         self._crosswalks = {
             (mapping.country, name): crosswalk
-            for mapping in mappings
+            for mapping in self._mappings.values()
             for name, crosswalk in mapping.fields.items()
         }
 
@@ -68,7 +70,8 @@ class Crosswalks:
         edition = _edition(crosswalk.versions, on)
         if edition is None:
             return NoField(reason="not_in_force", table=table)
-        version, source = edition.version, edition.source
+        sources = self._mappings[system].sources_of(edition)
+        version, source = edition.version, short_source(sources, "fields")
         found = edition.rows.get(code, ())
         if len(found) != 1:
             return NoField(

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from gateway.config.countries import state_of
 from gateway.config.mapping_tables import InstitutionList, InstitutionRow, Mapping
+from gateway.config.table_sources import short_source
 from gateway.identifiers import is_national_scheme, normalise_identifier
 from gateway.records import (
     Card,
@@ -50,6 +51,7 @@ class _Listed(NamedTuple):
     country: str
     rows: list[InstitutionRow]
     source: InstitutionList
+    mapping: Mapping
 
 
 class Institutions:
@@ -65,7 +67,7 @@ class Institutions:
                 country = mapping.country.partition("-")[0]
                 for row in names.rows:
                     key = (names.scheme, normalise_identifier(names.scheme, row.number))
-                    listed = self._listed.setdefault(key, _Listed(country, [], names))
+                    listed = self._listed.setdefault(key, _Listed(country, [], names, mapping))
                     listed.rows.append(row)
         self.schemes = frozenset(scheme for scheme, _ in self._listed)
         """The national schemes of the lists."""
@@ -137,5 +139,5 @@ def _lookup(listed: _Listed, row: InstitutionRow, field: str) -> Lookup:
         table=f"{listed.country}:institutions:{source.scheme}",
         version=f"{source.as_of}",
         row=row.number,
-        source=row.source or source.source,
+        source=short_source(listed.mapping.sources_of(row, source), "institutions"),
     )

@@ -22,6 +22,7 @@ from gateway.config.mapping_tables import (
     Mapping,
     NationalLevel,
 )
+from gateway.config.table_sources import Source, short_source
 from gateway.harmonise.tables.level_names import HOMOGLYPHS, LevelNames
 
 APPROXIMATE_DATE_TOLERANCE = timedelta(days=365)
@@ -160,7 +161,11 @@ class Levels:
                         )
                     for text in (level.level, *level.also):
                         answer = _answer(
-                            f"{country}/{key}/{level.level}", framework, version, level
+                            f"{country}/{key}/{level.level}",
+                            framework,
+                            version,
+                            level,
+                            mapping.sources_of(level, version),
                         )
                         row = _row(
                             version,
@@ -357,7 +362,11 @@ def _row(version: FrameworkVersion, level: NationalLevel, answer: LevelMatch | N
 
 
 def _answer(
-    row: str, framework: Framework, version: FrameworkVersion, level: NationalLevel
+    row: str,
+    framework: Framework,
+    version: FrameworkVersion,
+    level: NationalLevel,
+    sources: tuple[Source, ...],
 ) -> LevelMatch | NoLevel:
     relation = level.relation or version.relation
     confidence = level.confidence or version.confidence
@@ -366,10 +375,10 @@ def _answer(
         "level": level.level,
         "version": "",
         "row": row,
-        "source": level.source or version.source or "",
+        "source": short_source(sources, "pairing"),
         "confidence": confidence,
         "relation": relation,
-        "referenced_year": level.referenced or version.referenced,
+        "referenced_year": max(level.referenced or version.referenced or (), default=None),
         "uri": level.uri,
         "framework_uri": framework.uri,
         "cycle": level.cycle,

@@ -37,10 +37,6 @@ def test_shipped_tables_have_no_findings():
             {("no-source", 7)},
         ),
         (
-            HEAD + (VERSION % '{level: "1", eqf: 1}').replace("from: 2010-01-01, ", ""),
-            {("no-first-day", 7)},
-        ),
-        (
             HEAD
             + VERSION % '{level: "1", eqf: 1}'
             + (VERSION % '{level: "1", eqf: 1}').replace(

@@ -30,7 +30,7 @@ def rows_of_files(tables):
 def test_level_rows_equal_the_facts(tables, facts):
     files = {
         (mapping.country, key, level.level): (
-            str(level.eqf or ""), level.hint or "", level.relation or version.relation, str(level.referenced or version.referenced or ""),
+            str(level.eqf or ""), level.hint or "", level.relation or version.relation, " ".join(map(str, level.referenced or version.referenced or ())),
             day(level.from_ or version.from_), day(level.until or version.until), level.dates or version.dates or "",
             level.cycle or "", level.confidence or version.confidence,
         )
