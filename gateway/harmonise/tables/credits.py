@@ -2,7 +2,8 @@
 
 The gateway converts credits only if a sourced row states the ratio. A row outside higher education
 must also name the act that grants ECTS credits. Sector, date and credits per year distinguish units
-of the same name. If they do not decide, the gateway does not convert.
+of the same name. If they do not decide, the gateway does not convert. Names of units are compared
+as written, then without regard to case and to the ways to encode an accent or a blank.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from msgspec import Struct
 
 from gateway.config.mapping_tables import CreditUnit, Mapping
 from gateway.config.table_sources import Source, short_source
+from gateway.harmonise.tables.level_names import fold
 
 _CENT = Decimal("0.01")
 _CACHE_SIZE = 50_000
@@ -136,8 +138,8 @@ class Credits:
                 for name in {
                     row.unit,
                     *row.also,
-                    row.unit.casefold(),
-                    *(name.casefold() for name in row.also),
+                    fold(row.unit),
+                    *map(fold, row.also),
                 }:
                     self._units[mapping.country, name] = (
                         *self._units.get((mapping.country, name), ()),
@@ -195,7 +197,7 @@ class Credits:
         return _convertible_or_reason(selected, unit, eqf)
 
     def _units_named(self, system: str, unit: str) -> tuple[_Unit, ...]:
-        folded = unit.casefold()
+        folded = fold(unit)
         for owner, name in ((system, unit), (system, folded), ("EU", unit), ("EU", folded)):
             if units := self._units.get((owner, name)):
                 return units
