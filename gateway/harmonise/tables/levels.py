@@ -10,102 +10,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import date, timedelta
-from enum import StrEnum
-from typing import Any
 
 from msgspec import Struct, structs
 
-from gateway.config.mapping_tables import (
-    RELATIONS_WITH_LEVEL,
-    Framework,
-    FrameworkVersion,
-    Mapping,
-    NationalLevel,
+from gateway.config.mapping_tables import FrameworkVersion, Mapping, NationalLevel
+from gateway.harmonise.tables.level_answers import (
+    LevelMatch,
+    NoLevel,
+    NoLevelReason,
+    answer_of_row,
+    one_of,
+    version_label,
+    without_level,
 )
-from gateway.config.table_sources import Source, short_source
 from gateway.harmonise.tables.level_names import HOMOGLYPHS, LevelNames
+
+__all__ = ["HOMOGLYPHS", "LevelMatch", "Levels", "NoLevel", "NoLevelReason", "version_label"]
 
 APPROXIMATE_DATE_TOLERANCE = timedelta(days=365)
 """A person decides about dates that lie this close to an approximate date."""
 _CACHE_SIZE = 50_000
-
-
-class NoLevelReason(StrEnum):
-    """The reasons why a lookup gives no EQF level. The values are metric labels and stay stable."""
-
-    COUNTRY_UNKNOWN = "country_unknown"
-    FRAMEWORK_REQUIRED = "framework_required"
-    FRAMEWORK_UNKNOWN = "framework_unknown"
-    LEVEL_UNKNOWN = "level_unknown"
-    LEVEL_AMBIGUOUS = "level_ambiguous"
-    DATE_REQUIRED = "date_required"
-    NOT_IN_FORCE = "not_in_force"
-    REVIEW_DATES = "review_dates"
-    BELOW_EQF = "below_eqf"
-    UNUSED = "level_unused"
-    SPLIT = "split_level"
-    INDIRECT = "indirect_via_cycle"
-    NOT_REFERENCED = "not_referenced"
-    COMPARISON = "comparison_only"
-    NO_CORRESPONDENCE = "no_correspondence"
-    UNSURE = "unsure"
-
-
-_BY_RELATION = {
-    "below_eqf": NoLevelReason.BELOW_EQF,
-    "unused": NoLevelReason.UNUSED,
-    "split": NoLevelReason.SPLIT,
-    "indirect": NoLevelReason.INDIRECT,
-    "not_referenced": NoLevelReason.NOT_REFERENCED,
-    "comparison": NoLevelReason.COMPARISON,
-}
-
-
-class LevelMatch(Struct, frozen=True, kw_only=True):
-    """The EQF level that a table row states.
-
-    ``level`` is the text of the question, or the level that a label, a URI or words stand for.
-    ``normalised`` is true when look-alike letters were read as Latin.
-    """
-
-    eqf: int
-    framework: str
-    level: str
-    version: str
-    row: str
-    source: str
-    confidence: str
-    relation: str
-    referenced_year: int | None = None
-    uri: str | None = None
-    framework_uri: str | None = None
-    cycle: str | None = None
-    note: str = ""
-    normalised: bool = False
-
-
-class NoLevel(Struct, frozen=True, kw_only=True):
-    """The reason why there is no EQF level.
-
-    If a row exists, the fields name it, with the EU concept of the national level if there is one.
-    """
-
-    reason: NoLevelReason
-    framework: str = ""
-    level: str = ""
-    version: str = ""
-    row: str = ""
-    source: str = ""
-    confidence: str = ""
-    relation: str = ""
-    referenced_year: int | None = None
-    uri: str | None = None
-    framework_uri: str | None = None
-    cycle: str | None = None
-    note: str = ""
-    hint: str = ""
-    frameworks: tuple[str, ...] = ()
-    normalised: bool = False
 
 
 class _Row(Struct, frozen=True):
@@ -160,7 +84,7 @@ class Levels:
                             level.level,
                         )
                     for text in (level.level, *level.also):
-                        answer = _answer(
+                        answer = answer_of_row(
                             f"{country}/{key}/{level.level}",
                             framework,
                             version,
@@ -252,7 +176,7 @@ class Levels:
                 level=text,
                 frameworks=tuple(sorted(self._frameworks[system])),
             )
-        return _one_of(
+        return one_of(
             text,
             [self._in_system(system, one.framework, one.level, reference_date) for one in named],
         )
@@ -343,11 +267,6 @@ class Levels:
         return self._aliases.get(country)
 
 
-def version_label(key: str, version: FrameworkVersion) -> str:
-    """Return the label of a version: its own label, or the framework with its first day."""
-    return version.version or f"{key}@{version.from_ or 'undated'}"
-
-
 def _row(version: FrameworkVersion, level: NationalLevel, answer: LevelMatch | NoLevel) -> _Row:
     start, end = level.from_ or version.from_, level.until or version.until
     approx = (level.dates or version.dates) == "approx"
@@ -361,74 +280,8 @@ def _row(version: FrameworkVersion, level: NationalLevel, answer: LevelMatch | N
     )
 
 
-def _answer(
-    row: str,
-    framework: Framework,
-    version: FrameworkVersion,
-    level: NationalLevel,
-    sources: tuple[Source, ...],
-) -> LevelMatch | NoLevel:
-    relation = level.relation or version.relation
-    confidence = level.confidence or version.confidence
-    shared_fields: dict[str, Any] = {
-        "framework": "",
-        "level": level.level,
-        "version": "",
-        "row": row,
-        "source": short_source(sources, "pairing"),
-        "confidence": confidence,
-        "relation": relation,
-        "referenced_year": max(level.referenced or version.referenced or (), default=None),
-        "uri": level.uri,
-        "framework_uri": framework.uri,
-        "cycle": level.cycle,
-        "note": level.note or framework.note or "",
-    }
-    if relation not in RELATIONS_WITH_LEVEL:
-        return NoLevel(reason=_BY_RELATION[relation], hint=level.hint or "", **shared_fields)
-    if confidence == "unsure":
-        return NoLevel(reason=NoLevelReason.UNSURE, hint=level.hint or "", **shared_fields)
-    if level.eqf is None:
-        return NoLevel(
-            reason=NoLevelReason.NO_CORRESPONDENCE, hint=level.hint or "", **shared_fields
-        )
-    return LevelMatch(eqf=level.eqf, **shared_fields)
-
-
-def _one_of(text: str, answers: list[LevelMatch | NoLevel]) -> LevelMatch | NoLevel:
-    """Return the one answer that holds on the day, or say that the text stands for several levels.
-
-    If all levels are refused for the same reason, the answer gives that reason.
-    """
-    held = [
-        answer
-        for answer in answers
-        if isinstance(answer, LevelMatch) or answer.reason is not NoLevelReason.NOT_IN_FORCE
-    ]
-    held = held or answers
-    if len(held) == 1:
-        return held[0]
-    reasons = {answer.reason if isinstance(answer, NoLevel) else None for answer in held}
-    reason = reasons.pop()
-    return NoLevel(
-        reason=reason if reason and not reasons else NoLevelReason.LEVEL_AMBIGUOUS,
-        framework=held[0].framework,
-        level=text,
-        version=held[0].version,
-        source=held[0].source,
-        note=f"It stands for the levels {', '.join(answer.level for answer in held)}.",
-    )
-
-
 def _eqf(row: _Row) -> int | None:
     return row.answer.eqf if isinstance(row.answer, LevelMatch) else None
-
-
-def _without_level(answer: LevelMatch | NoLevel, reason: NoLevelReason) -> NoLevel:
-    shared_fields = {
-        name: getattr(answer, name) for name in LevelMatch.__struct_fields__ if name != "eqf"
-    }
-    return NoLevel(reason=reason, **shared_fields)
 
 
 def _answer_without_date(rows: tuple[_Row, ...]) -> LevelMatch | NoLevel:
@@ -438,7 +291,7 @@ def _answer_without_date(rows: tuple[_Row, ...]) -> LevelMatch | NoLevel:
     """
     last = rows[-1]
     if last.ended or len({_eqf(row) for row in rows}) > 1:
-        return _without_level(last.answer, NoLevelReason.DATE_REQUIRED)
+        return without_level(last.answer, NoLevelReason.DATE_REQUIRED)
     return last.answer
 
 
@@ -453,14 +306,14 @@ def _answer_on_date(rows: tuple[_Row, ...], reference_date: date) -> LevelMatch 
             _is_near_uncertain_boundary(current, row, reference_date) for row in rows
         )
         if needs_review:
-            return _without_level(current.answer, NoLevelReason.REVIEW_DATES)
+            return without_level(current.answer, NoLevelReason.REVIEW_DATES)
         return current.answer
     if near:
-        return _without_level(near[0].answer, NoLevelReason.REVIEW_DATES)
+        return without_level(near[0].answer, NoLevelReason.REVIEW_DATES)
     nearest = min(
         rows, key=lambda row: min(abs(row.start - reference_date), abs(row.end - reference_date))
     )
-    return _without_level(nearest.answer, NoLevelReason.NOT_IN_FORCE)
+    return without_level(nearest.answer, NoLevelReason.NOT_IN_FORCE)
 
 
 def _is_near_approximate_end(row: _Row, reference_date: date) -> bool:

@@ -1,0 +1,167 @@
+"""Define the answers of a level look-up, and read them from the rows of a mapping file."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from msgspec import Struct
+
+from gateway.config.mapping_tables import (
+    RELATIONS_WITH_LEVEL,
+    Framework,
+    FrameworkVersion,
+    NationalLevel,
+)
+from gateway.config.table_sources import Source, short_source
+
+
+class NoLevelReason(StrEnum):
+    """The reasons why a lookup gives no EQF level. The values are metric labels and stay stable."""
+
+    COUNTRY_UNKNOWN = "country_unknown"
+    FRAMEWORK_REQUIRED = "framework_required"
+    FRAMEWORK_UNKNOWN = "framework_unknown"
+    LEVEL_UNKNOWN = "level_unknown"
+    LEVEL_AMBIGUOUS = "level_ambiguous"
+    DATE_REQUIRED = "date_required"
+    NOT_IN_FORCE = "not_in_force"
+    REVIEW_DATES = "review_dates"
+    BELOW_EQF = "below_eqf"
+    UNUSED = "level_unused"
+    SPLIT = "split_level"
+    INDIRECT = "indirect_via_cycle"
+    NOT_REFERENCED = "not_referenced"
+    COMPARISON = "comparison_only"
+    NO_CORRESPONDENCE = "no_correspondence"
+    UNSURE = "unsure"
+
+
+_BY_RELATION = {
+    "below_eqf": NoLevelReason.BELOW_EQF,
+    "unused": NoLevelReason.UNUSED,
+    "split": NoLevelReason.SPLIT,
+    "indirect": NoLevelReason.INDIRECT,
+    "not_referenced": NoLevelReason.NOT_REFERENCED,
+    "comparison": NoLevelReason.COMPARISON,
+}
+
+
+class LevelMatch(Struct, frozen=True, kw_only=True):
+    """The EQF level that a table row states.
+
+    ``level`` is the text of the question, or the level that a label, a URI or words stand for.
+    ``normalised`` is true when look-alike letters were read as Latin.
+    """
+
+    eqf: int
+    framework: str
+    level: str
+    version: str
+    row: str
+    source: str
+    confidence: str
+    relation: str
+    referenced_year: int | None = None
+    uri: str | None = None
+    framework_uri: str | None = None
+    cycle: str | None = None
+    note: str = ""
+    normalised: bool = False
+
+
+class NoLevel(Struct, frozen=True, kw_only=True):
+    """The reason why there is no EQF level.
+
+    If a row exists, the fields name it, with the EU concept of the national level if there is one.
+    """
+
+    reason: NoLevelReason
+    framework: str = ""
+    level: str = ""
+    version: str = ""
+    row: str = ""
+    source: str = ""
+    confidence: str = ""
+    relation: str = ""
+    referenced_year: int | None = None
+    uri: str | None = None
+    framework_uri: str | None = None
+    cycle: str | None = None
+    note: str = ""
+    hint: str = ""
+    frameworks: tuple[str, ...] = ()
+    normalised: bool = False
+
+
+def version_label(key: str, version: FrameworkVersion) -> str:
+    """Return the label of a version: its own label, or the framework with its first day."""
+    return version.version or f"{key}@{version.from_ or 'undated'}"
+
+
+def answer_of_row(
+    row: str,
+    framework: Framework,
+    version: FrameworkVersion,
+    level: NationalLevel,
+    sources: tuple[Source, ...],
+) -> LevelMatch | NoLevel:
+    """Return the answer that a row gives on the days on which it holds."""
+    relation = level.relation or version.relation
+    confidence = level.confidence or version.confidence
+    shared_fields: dict[str, Any] = {
+        "framework": "",
+        "level": level.level,
+        "version": "",
+        "row": row,
+        "source": short_source(sources, "pairing"),
+        "confidence": confidence,
+        "relation": relation,
+        "referenced_year": max(level.referenced or version.referenced or (), default=None),
+        "uri": level.uri,
+        "framework_uri": framework.uri,
+        "cycle": level.cycle,
+        "note": level.note or framework.note or "",
+    }
+    if relation not in RELATIONS_WITH_LEVEL:
+        return NoLevel(reason=_BY_RELATION[relation], hint=level.hint or "", **shared_fields)
+    if confidence == "unsure":
+        return NoLevel(reason=NoLevelReason.UNSURE, hint=level.hint or "", **shared_fields)
+    if level.eqf is None:
+        return NoLevel(
+            reason=NoLevelReason.NO_CORRESPONDENCE, hint=level.hint or "", **shared_fields
+        )
+    return LevelMatch(eqf=level.eqf, **shared_fields)
+
+
+def one_of(text: str, answers: list[LevelMatch | NoLevel]) -> LevelMatch | NoLevel:
+    """Return the one answer that holds on the day, or say that the text stands for several levels.
+
+    If all levels are refused for the same reason, the answer gives that reason.
+    """
+    held = [
+        answer
+        for answer in answers
+        if isinstance(answer, LevelMatch) or answer.reason is not NoLevelReason.NOT_IN_FORCE
+    ]
+    held = held or answers
+    if len(held) == 1:
+        return held[0]
+    reasons = {answer.reason if isinstance(answer, NoLevel) else None for answer in held}
+    reason = reasons.pop()
+    return NoLevel(
+        reason=reason if reason and not reasons else NoLevelReason.LEVEL_AMBIGUOUS,
+        framework=held[0].framework,
+        level=text,
+        version=held[0].version,
+        source=held[0].source,
+        note=f"It stands for the levels {', '.join(answer.level for answer in held)}.",
+    )
+
+
+def without_level(answer: LevelMatch | NoLevel, reason: NoLevelReason) -> NoLevel:
+    """Return the row of an answer with a reason in place of its level."""
+    shared_fields = {
+        name: getattr(answer, name) for name in LevelMatch.__struct_fields__ if name != "eqf"
+    }
+    return NoLevel(reason=reason, **shared_fields)
