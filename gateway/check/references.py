@@ -160,11 +160,15 @@ def _unknown_framework(
     if tables is None or connector.country != document.value.get("country"):
         return ""
     if stream.record_country:
-        if any(framework in mapping.frameworks for mapping in tables.mappings):
+        if any(tables.has_framework(mapping.country, framework) for mapping in tables.mappings):
             return ""
         return "is a framework of no country; correct it"
     level = tables.level(connector.country, framework, "", None)
-    if not (isinstance(level, NoLevel) and level.reason is NoLevelReason.FRAMEWORK_UNKNOWN):
+    if not isinstance(level, NoLevel):
+        return ""
+    if level.reason is NoLevelReason.FRAMEWORK_REQUIRED:
+        return f"is the name of {' and '.join(level.frameworks)}; write one of them"
+    if level.reason is not NoLevelReason.FRAMEWORK_UNKNOWN:
         return ""
     available = ", ".join(level.frameworks) or "none"
     return f"is not in mappings/{connector.country.lower()}.yaml; it has {available}"

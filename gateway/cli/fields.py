@@ -37,10 +37,12 @@ def field(
 
     The answer names its source, or the reason why there is no field.
     """
+    from gateway.cli.country_argument import read_country
     from gateway.harmonise.tables.compiled_tables import NoField, Tables
     from gateway.settings import Settings
 
     tables, day = Tables.load(mappings or Settings().mappings), parse_day(on)
+    country = read_country(country, tables)
     found = tables.field(country, classification, code, day)
     known = tables.crosswalk_names(country)
     asked = " ".join(filter(None, (country, classification, code, f"on {day}" if day else "")))

@@ -66,7 +66,9 @@ def level(
 
     The answer names its source, or the reason why there is no EQF level.
     """
+    from gateway.cli.country_argument import parts_of, read_country
     from gateway.errors import UsageError
+    from gateway.harmonise.tables.levels import NoLevel
 
     if batch is not None:
         if country is not None:
@@ -79,11 +81,15 @@ def level(
             '(give "" for an unknown framework)'
         )
     tables, day = _tables(mappings), parse_day(on)
+    country = read_country(country, tables)
     found = tables.level(country, framework or None, nqf_level, day)
     if as_json:
         print_json(_level_facts(found, country, tables, day))
     else:
-        print_lines(_headline(found, country, nqf_level, day), _level_lines(found, tables))
+        lines = _level_lines(found, tables)
+        if isinstance(found, NoLevel) and not found.row and (parts := parts_of(country, tables)):
+            lines["parts"] = f"{', '.join(parts)} have tables of their own; ask for one of them"
+        print_lines(_headline(found, country, nqf_level, day), lines)
 
 
 @app.command("credits")
@@ -112,6 +118,7 @@ def convert_credits(
 
     The answer names its source, or the reason why the amount cannot be converted.
     """
+    from gateway.cli.country_argument import read_country
     from gateway.errors import UsageError
 
     if sector not in {None, "HE", "VET", "GEN"}:
@@ -121,6 +128,7 @@ def convert_credits(
     except InvalidOperation:
         raise UsageError(f"AMOUNT: expected a number, such as 60 or 7.5, found {amount}") from None
     tables, day = _tables(mappings), parse_day(on)
+    country = read_country(country, tables)
     found = tables.credits(country, unit, number, sector, day, per_year=per_year)
     if as_json:
         print_json(_credit_facts(found, country, number, tables))
@@ -386,7 +394,8 @@ def _answer(row: dict[str, str], tables: Tables) -> dict[str, str]:
         day = date.fromisoformat(row["date"]) if row["date"] else None
     except ValueError:
         return dict.fromkeys(ANSWER_COLUMNS, "") | {"reason": "bad_date"}
-    found = tables.level(row["country"], row["framework"] or None, row["level"], day)
+    country = row["country"].strip().upper()
+    found = tables.level(country, row["framework"] or None, row["level"], day)
     stated = isinstance(found, LevelMatch)
     return {
         "eqf_level": str(found.eqf) if isinstance(found, LevelMatch) else "",

@@ -148,6 +148,10 @@ class Tables:
         """Return whether a mapping file describes the education system of a country."""
         return self._levels.system(country) is not None
 
+    def has_framework(self, country: str, name: str) -> bool:
+        """Return whether the tables of a country have a framework of this key or name."""
+        return self._levels.has_framework(country, name)
+
     def has_code_table(self, name: str) -> bool:
         """Return whether any country has a code table of this name."""
         return any(name == other for _, other in self._codes)

@@ -262,6 +262,13 @@ class Levels:
         )
         return next(stated, next(iter(answers), None))
 
+    def has_framework(self, country: str, name: str) -> bool:
+        """Return whether a country has a framework of this key or name."""
+        system = self._aliases.get(country)
+        return system is not None and not self._frameworks[system].isdisjoint(
+            self._framework_keys(system, name)
+        )
+
     def system(self, country: str) -> str | None:
         """Return the education system of a country code, or ``None`` if it has no tables."""
         return self._aliases.get(country)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,33 @@ def test_coverage_command_lists_tables():
     assert len(facts["systems"]) == 50
     assert sum(row["levels"] for row in facts["systems"]) >= 555
     assert "IE" in ask("coverage").output
+
+
+@pytest.mark.parametrize("country", ["IE", "ie", "Ie"])
+def test_capitals_of_the_country_do_not_matter(country):
+    assert ask("level", country, "nfq", "8").output.startswith("IE NFQ 8: EQF 6\n")
+    facts = json.loads(ask("credits", country, "ects", "5", "--sector", "HE", "--json").output)
+    assert facts["country"] == "IE"
+
+
+@pytest.mark.parametrize(
+    ("country", "meant"),
+    [("IRL", "IE"), ("Ireland", "IE"), ("irland", "IE (Ireland)"), ("uk-sc", "UK-SCT")],
+)
+@pytest.mark.parametrize("command", [("level", "NFQ", "8"), ("credits", "ECTS", "5")])
+def test_a_misspelt_country_gets_a_suggestion(country, meant, command):
+    with pytest.raises(UsageError, match=re.escape(f"did you mean {meant}?")):
+        ask(command[0], country, *command[1:])
+
+
+def test_a_text_that_is_no_country_is_a_mistake_of_the_command():
+    with pytest.raises(UsageError, match="no country is called 'QQ'; 'gateway coverage' lists"):
+        ask("level", "QQ", "NFQ", "8")
+
+
+def test_a_country_without_tables_is_an_answer():
+    assert "country_unknown" in ask("level", "US", "NFQ", "8").output
+
+
+def test_a_country_whose_parts_have_tables_names_them():
+    assert "BE-DG, BE-FL, BE-FR have tables of their own" in ask("level", "BE", "CFC", "6").output

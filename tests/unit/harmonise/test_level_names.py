@@ -216,3 +216,11 @@ def test_words_without_one_level_are_refused(tmp_path, words):
                 '"niveau {{level}}"', repr(words).replace("{", "{{").replace("}", "}}"), 1
             ),
         )
+
+
+def test_a_connector_may_name_a_framework_by_any_of_its_names(example, tables):
+    for name in ("NEW", "new", "NF", "nový RÁMEC", "New Framework"):
+        assert example.has_framework("XX", name)
+    assert not example.has_framework("XX", "NE")
+    assert not example.has_framework("YY", "NEW")
+    assert tables.has_framework("DE", "German National Qualifications Framework")
