@@ -440,5 +440,11 @@ def _identifier_keys(identifiers: Mapping[str, str]) -> list[tuple[str, str]]:
     """Return the identifiers to join by: the schemes of Europe first, then national numbers."""
     schemes = [scheme for scheme in SCHEMES if scheme in identifiers]
     schemes += sorted(filter(is_national_scheme, identifiers))
-    keys = ((scheme, normalise_identifier(scheme, identifiers[scheme])) for scheme in schemes)
+    keys = ((scheme, _comparable(scheme, identifiers[scheme])) for scheme in schemes)
     return [key for key in keys if key[1]]
+
+
+def _comparable(scheme: str, value: str) -> str:
+    """Return an identifier to compare by. Blanks never tell Erasmus codes apart."""
+    value = normalise_identifier(scheme, value)
+    return value.replace(" ", "") if scheme == "erasmus" else value

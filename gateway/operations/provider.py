@@ -80,11 +80,12 @@ def look_up(
 
     An empty country means every country.
     """
-    state = _state(country)
+    state, number = _state(country), number.strip()
     wanted = [dict(identifiers)] if identifiers else []
     if number:
-        prefix = f"{state.lower()}-"
-        schemes = {f"{prefix}national"} | providers.national_schemes | institutions.schemes
+        prefix = f"{state.lower()}-" if state else ""
+        schemes = providers.national_schemes | institutions.schemes
+        schemes |= {f"{prefix}national"} if state else set()
         wanted += [{scheme: number} for scheme in sorted(schemes) if scheme.startswith(prefix)]
     answers: dict[object, ProviderAnswer] = {}
     refused: list[str] = []
@@ -122,11 +123,12 @@ def _answer(
         return None
     known = providers.with_known_identifiers(body)
     quality = providers.assess_award(body, awarded_on=on, eqf_level=None)
+    listed = {lookup.table.rpartition(":")[2]: lookup.row} if lookup else {}
     return ProviderAnswer(
         looked_for=_words(asked.identifiers),
         name=known.name,
         country=known.country or "",
-        identifiers=dict(sorted({**known.identifiers, **_as_registered(match)}.items())),
+        identifiers=dict(sorted({**known.identifiers, **listed, **_as_registered(match)}.items())),
         on=on,
         outcome=quality.outcome,
         meaning=OUTCOME_MEANINGS[quality.outcome],
@@ -138,7 +140,7 @@ def _answer(
 
 
 def _as_registered(match: ProviderMatch) -> dict[str, str]:
-    """Return the identifiers in the spelling of the registers, not of the question."""
+    """Return the identifiers in the spelling of the registers of providers."""
     identifiers: dict[str, str] = {}
     for provider in match.providers:
         for scheme, value in provider.organisation.identifiers.items():

@@ -73,10 +73,31 @@ def test_national_number_gives_name_identifiers_and_report(tables: Tables):
 
 
 @pytest.mark.parametrize(
+    "code", ["NL ROTTERD01", "NLROTTERD01", "nl  rotterd1", "N LROTTERD01", "NL\u00a0ROTTERD 01"]
+)
+def test_blanks_never_tell_erasmus_codes_apart(tables: Tables, code: str):
+    (answer,) = ask(tables, erasmus=code).found
+    assert answer.providers == ("11",)
+
+
+@pytest.mark.parametrize("number", [" 010076 ", "0010076", "10076"])
+def test_a_number_is_shown_as_its_list_writes_it(tables: Tables, number: str):
+    found = look_up(Providers(), tables.institutions, "FI", number, {}, ON)
+    (answer,) = found.found
+    assert answer.identifiers["fi-national"] == "10076"
+
+
+def test_a_number_without_a_country_is_looked_for_in_every_country(tables: Tables):
+    found = ask(tables, "", "10076").found
+    assert [answer.name["fi"] for answer in found if answer.country == "FI"] == ["Aalto-yliopisto"]
+
+
+@pytest.mark.parametrize(
     ("country", "identifiers"),
     [
         ("", {"erasmus": "SF ESPOO12"}),
         ("FI", {"erasmus": "SF  ESPOO12"}),
+        ("", {"erasmus": "SFESPOO 12"}),
         ("", {"ror": "020hwjq30"}),
         ("", {"ror": "https://ror.org/020hwjq30"}),
         ("fi", {"schac": "AALTO.FI"}),
