@@ -286,7 +286,7 @@ def test_25_isced_is_no_level(tables):
 def test_26_one_label_several_countries_and_an_unsure_row(tables):
     """Cedefop NQF tool 2024; the ministry's page for DK 1 was not read."""
     assert eqf(tables, "DK", "NKR-DK", "1") == "unsure"
-    assert (eqf(tables, "NO", "NKR", "1"), eqf(tables, "BG", "NKR", "1")) == ("level_unused", 1)
+    assert (eqf(tables, "NO", "NKR", "1"), eqf(tables, "BG", "NKR", "2")) == ("level_unused", 2)
     assert (eqf(tables, "PT", "QNQ", "3"), eqf(tables, "IT", "QNQ", "3")) == (3, 3)
     assert eqf(tables, "AU", "AQF", "7") == "comparison_only"
 

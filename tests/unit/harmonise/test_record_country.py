@@ -124,12 +124,12 @@ def test_the_grades_of_the_country_judge_the_record(tables):
 
 def test_a_part_with_its_own_tables_counts(tables):
     harmonise = harmoniser(tables)
-    flemish = ask(harmonise, country="BE-FL", eqf="6")
-    assert accepted(flemish).record.eqf_level == 6
+    flemish = ask(harmonise, country="BE-FL", credits="60", unit="studiepunten")
+    assert str(accepted(flemish).record.credit_points) == "60.00"
     assert flemish.provenance.country == "BE-FL"
     assert flemish.record.awarding_body.country == "BE"
-    belgian = ask(harmonise, country="BE", eqf="6")
-    assert issues(belgian) == [("eqf_declared_unsupported", "eqf_declared")]
+    belgian = ask(harmonise, country="BE", credits="60", unit="studiepunten")
+    assert ("credits_unit_unknown", "credit_points") in issues(belgian)
 
 
 def test_a_country_without_tables_is_refused_with_what_to_do(tables):
