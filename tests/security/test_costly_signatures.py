@@ -279,4 +279,4 @@ def test_others_are_answered_while_a_large_message_is_verified():
     (answer, longest, whole), stored = receive(push_file(), send)
     assert (answer.status_code, answer.text, len(stored)) == (200, "30000", 30_000)
     # On a loaded machine, every step takes longer. On the loop, one step would take nearly all.
-    assert longest < max(MAX_SECONDS, whole / 3)
+    assert longest < max(MAX_SECONDS, whole * 0.6)

@@ -33,7 +33,8 @@ ERROR_BODIES = (
 class Mutation:
     """A changed reply. ``removed`` is the removed node, and ``emptied`` the emptied one.
 
-    ``is_item`` says that the removed node was an item of a JSON array.
+    ``is_item`` says that the removed node was an item of a JSON array, or the id of a record in an
+    XML list of ids.
     """
 
     body: bytes
@@ -59,6 +60,8 @@ def may_be_deleted(body: bytes, mutation: Mutation) -> bool:
     removed, emptied = mutation.removed, mutation.emptied
     if _is_same(removed, body) or (mutation.is_item and _holds(removed, body)):
         return True
+    if mutation.is_item and etree.iselement(removed):
+        return any(removed.text == text for text in etree.fromstring(body).itertext())
     if isinstance(emptied, list):
         return any(
             not isinstance(child, dict | list) or _is_same(child, body) or _holds(child, body)
@@ -136,8 +139,10 @@ def _mutate_xml(data: bytes, kind: str, number: int) -> Mutation:
     element = elements[number % len(elements)]
     what = f"{kind} {etree.QName(element).localname}"
     removed = emptied = None
+    is_item = False
     if kind == "remove":
         removed = copy.deepcopy(element)
+        is_item = _is_id_in_list(element)
         element.getparent().remove(element)
     elif kind == "rename":
         # A record under another name is no record of the list, whose other records remain.
@@ -151,4 +156,12 @@ def _mutate_xml(data: bytes, kind: str, number: int) -> Mutation:
     else:
         emptied = copy.deepcopy(element)
         element.clear(keep_tail=True)
-    return Mutation(etree.tostring(root), what, removed, emptied)
+    return Mutation(etree.tostring(root), what, removed, emptied, is_item)
+
+
+def _is_id_in_list(element: etree._Element) -> bool:
+    """Return whether a reply consists of nothing but texts under one name, such as ids."""
+    root = element.getroottree().getroot()
+    return element.getparent() is root and all(
+        not len(each) and each.tag == element.tag for each in root
+    )
