@@ -10,6 +10,8 @@ from urllib.parse import parse_qsl
 from gateway.config.connector import Connector, Push
 from gateway.config.requests import Decode
 from gateway.errors import StorageError, UsageError
+from gateway.fetch.decode.containers import decode_base64, gunzip
+from gateway.fetch.http.body import ReplyBody
 from gateway.fetch.push_receiver import PushReceiver
 from gateway.records import RawRecord
 
@@ -19,6 +21,8 @@ _MEDIA_TYPES = {
     ".csv": "text/csv",
     ".zip": "application/zip",
 }
+_BASE64 = re.compile(rb"[A-Za-z0-9+/_\s-]+=*\s*")
+_GZIP = b"\x1f\x8b"
 _BOUNDARY = re.compile(rb"--([^\s\"-][^\s\"]{0,69})[ \t]*\r?\n[A-Za-z-]+:")
 
 
@@ -36,7 +40,8 @@ def sample_media_type(file: Path, data: bytes) -> str:
 def read_messages(connector: Connector, push: Push, files: Sequence[Path]) -> list[RawRecord]:
     """Return the records of saved messages.
 
-    A file holds the body of a message, or the document that a form field carries. Signatures and
+    A file holds the body of a message, or the document that a form field carries, in base64 and
+    gzip or without them. Signatures and
     credentials are not checked, because a saved message has lost its sender. Raises
     :class:`~gateway.errors.StreamError` when the gateway would refuse the message.
     """
@@ -63,8 +68,19 @@ def _read_message(connector: Connector, push: Push, file: Path) -> list[RawRecor
     }
     trusting = connector.model_copy(update={"push": push.model_copy(update=block)})
     receiver = PushReceiver(trusting.with_streams(streams), _no_secret, _store_nothing)
+    if is_document:
+        data = _unwrapped(data, push.limits.max_decoded, connector.connector)
     headers = {"content-type": sample_media_type(file, data)}
     return receiver.read_records(data, headers, push.path)
+
+
+def _unwrapped(data: bytes, limit: int, where: str) -> bytes:
+    """Return the document in base64 or gzip, as a form field carries it, or the data itself."""
+    if _BASE64.fullmatch(data):
+        data = decode_base64(ReplyBody.from_bytes(data), limit, where).read()
+    if data.startswith(_GZIP):
+        data = gunzip(ReplyBody.from_bytes(data), limit, where).read()
+    return data
 
 
 def _is_form(data: bytes, push: Push) -> bool:

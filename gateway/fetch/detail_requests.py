@@ -201,7 +201,8 @@ class DetailFetcher:
         where = self.dialogue.log_prefix
         error = StreamHalted(
             "EXPAND_MISSING",
-            f"{where}: a listed record could not be fetched; check the request under `expand`",
+            f"{where}: the reply under `expand` holds no record with the id of a listed record; "
+            "check the request there, and `key` if there is one",
         )
         self.refused.refuse(error, rule.missing)
         return True

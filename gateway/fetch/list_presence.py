@@ -14,6 +14,8 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any, Never
 
+from lxml import etree
+
 from gateway.config.connector import Stream
 from gateway.config.expressions.compiler import (
     EvaluationError,
@@ -44,6 +46,7 @@ _MOST_NAMES = 1_000
 """The number of names in which a message looks for a similar one."""
 _MOST_ROOT_STEPS = 1_000
 """The number of elements from each of which a step may read the whole document again."""
+_SEPARATORS = (";", "\t", ",", "|")
 _ADVICE = (
     "If the registry changed, correct `records`. If this is how an empty list looks, "
     "name the place that is always there under `list`, or add a `replies` rule with `then: empty`"
@@ -132,7 +135,9 @@ class StreamList:
                 self._check_empty_xml(root, has_id)
         except Gap as gap:
             words = document.root if kind != "csv" else None
-            refuse(gap, self._list or self.steps[0], self._where, words, self._advice(kind))
+            refuse(
+                gap, self._list or self.steps[0], self._where, words, self._advice(document, gap)
+            )
 
     def _check_empty_xml(self, root: Any, has_id: HasId) -> None:
         if self._list is not None:
@@ -148,9 +153,15 @@ class StreamList:
                 return
             nodes = following
 
-    def _advice(self, kind: str) -> str:
+    def _advice(self, document: DecodedDocument, gap: Gap) -> str:
+        kind, root = document.kind, document.root
         if kind == "csv":
-            return "Compare the first row with the connector file"
+            return _table_advice(document.columns or tuple(root[0] if root else ()), gap.missing)
+        if kind == "xml" and _is_other_version(root, self._namespaces, gap):
+            return (
+                "If this is another version of the same format, "
+                "add its namespace under `namespace_versions`"
+            )
         if kind == "xml" and self._list is None:
             place = xml_place(self.steps[0], self._namespaces)
             if not place.is_derivable:
@@ -247,6 +258,29 @@ def _check_table(document: DecodedDocument, needed: Sequence[str]) -> None:
         raise Gap("the first row", "a row of column names", missing)
     if rows and all(MALFORMED_ROW_KEY in row for row in rows):
         raise Gap("the table", "text in another form", expected=f"rows of {len(columns)} cells")
+
+
+def _is_other_version(root: Any, namespaces: Mapping[str, str], gap: Gap) -> bool:
+    """Return whether the reply begins as expected, but in a namespace that no prefix has."""
+    name = etree.QName(root)
+    is_expected = re.search(rf"[/:]{re.escape(name.localname)}\b", gap.expected) is not None
+    return bool(name.namespace) and name.namespace not in namespaces.values() and is_expected
+
+
+def _table_advice(columns: Sequence[str], missing: str) -> str:
+    """Return what to write for a table whose first row lacks a column.
+
+    The first row may hold the values of a person, so the text quotes a known name alone.
+    """
+    whole = columns[0] if len(columns) == 1 else ""
+    mark = next((mark for mark in _SEPARATORS if mark in whole), "")
+    if mark and missing in whole:
+        written = mark.replace("\t", "\\t")
+        return f'The first row is one cell. Write `decode: [{{csv: {{separator: "{written}"}}}}]`'
+    same = next((name for name in columns if name.casefold() == missing.casefold()), "")
+    if same:
+        return f"The first row has `{same}`. Write the name as the file does"
+    return "Compare the first row with the connector file"
 
 
 def require_list(

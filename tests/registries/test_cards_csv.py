@@ -190,6 +190,25 @@ def test_separator_of_a_spreadsheet(tables: Tables) -> None:
         ends(data, tables)
 
 
+@pytest.mark.parametrize(
+    ("first", "rest", "advice"),
+    [
+        (";".join(GOOD), ";".join(GOOD.values()), 'Write `decode: [{csv: {separator: ";"}}]`'),
+        ("\t".join(GOOD), "\t".join(GOOD.values()), 'separator: "\\t"'),
+        (",".join(GOOD).upper(), ",".join(GOOD.values()), "The first row has `CARDNUMBER`"),
+        (",".join(GOOD.values()), ",".join(GOOD.values()), "Compare the first row"),
+    ],
+)
+def test_first_row_in_another_form_says_what_to_write(
+    first: str, rest: str, advice: str, tables: Tables
+) -> None:
+    with pytest.raises(StreamHalted) as raised:
+        ends(f"{first}\n{rest}\n".encode(), tables)
+    assert raised.value.reason == "LIST_MISSING"
+    assert advice in str(raised.value)
+    assert "university.example" not in str(raised.value), "a first row of values is not quoted"
+
+
 def test_missing_column_rejects_every_row(tables: Tables) -> None:
     renamed = {name.replace("expiresAt", "expires"): value for name, value in GOOD.items()}
     (end,) = ends(table_of(renamed), tables)

@@ -256,7 +256,7 @@ def read_csv(
     except UnicodeDecodeError:
         raise StreamHalted(
             "ENCODING",
-            f"{where}: bytes near line {rows.line_num} are not valid {encoding.codec}; "
+            f"{where}: bytes near line {max(rows.line_num, 1)} are not valid {encoding.codec}; "
             "name the right charset in the connector: `decode: [{csv: {encoding: NAME}}]`",
         ) from None
 

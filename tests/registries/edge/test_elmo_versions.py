@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
@@ -377,3 +380,34 @@ def explained(document: str) -> str:
     _, (raw,) = post_elmo(document)
     harmonise = Harmoniser(emrex(), TABLES, pseudonym_key=b"k" * 32)
     return explain(harmonise.connector, raw, harmonise(raw), tables=TABLES).to_text()
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda data: data,
+        base64.b64encode,
+        base64.encodebytes,
+        gzip.compress,
+        lambda data: base64.b64encode(gzip.compress(data)),
+    ],
+)
+def test_preview_reads_a_document_as_the_form_carries_it(
+    tmp_path: Path, wrap: Callable[[bytes], bytes]
+):
+    sample = tmp_path / "results.b64"
+    sample.write_bytes(wrap(elmo(course(more=level("EQF", "7"))).encode()))
+    file = str(ROOT / "connectors/eu-emrex.yaml")
+    assert (
+        "eqf_level = 7"
+        in CliRunner().invoke(app, ["preview", file, "--sample", str(sample)]).output
+    )
+
+
+def test_preview_says_where_a_namespace_of_another_version_goes(tmp_path: Path):
+    sample = tmp_path / "results.xml"
+    sample.write_text(elmo(course()).replace("tree/v1", "tree/v3"), encoding="utf-8")
+    file = str(ROOT / "connectors/eu-emrex.yaml")
+    result = CliRunner().invoke(app, ["preview", file, "--sample", str(sample)])
+    output = f"{result.output} {result.exception}"
+    assert "add its namespace under `namespace_versions`" in " ".join(output.split())

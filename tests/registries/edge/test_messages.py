@@ -201,7 +201,11 @@ def test_reason_of_a_rule_is_in_the_message(tmp_path):
     [
         (
             '<list xmlns="urn:example:2"><items/></list>',
-            ["an element `list` in the namespace urn:example:2", "r is urn:example:1"],
+            [
+                "an element `list` in the namespace urn:example:2",
+                "r is urn:example:1",
+                "add its namespace under `namespace_versions`",
+            ],
         ),
         ("<list><items/></list>", ["an element `list` without a namespace"]),
         (
