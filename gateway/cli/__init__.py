@@ -6,6 +6,7 @@ import typer
 
 from gateway.cli import (
     connectors,
+    coverage,
     demo,
     erase,
     explain,
@@ -34,6 +35,7 @@ run.register(app)
 demo.register(app)
 connectors.register(app)
 tables.register(app)
+coverage.register(app)
 fields.register(app)
 streams.register(app)
 rejections.register(app)

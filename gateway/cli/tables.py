@@ -1,4 +1,4 @@
-"""``gateway level``, ``credits`` and ``coverage``: query the mapping tables."""
+"""``gateway level`` and ``gateway credits``: query the mapping tables."""
 
 from __future__ import annotations
 
@@ -136,48 +136,6 @@ def convert_credits(
         print_lines(_credit_headline(found, number, unit), _credit_lines(found, tables))
 
 
-@app.command()
-def coverage(mappings: Mappings = None, *, as_json: AsJson = False) -> None:
-    """Show for each country how many levels and units can be converted.
-
-    Show also the first day of the oldest table version that is still in force.
-    """
-    tables = _tables(mappings)
-    rows = [
-        _coverage_row(mapping)
-        for mapping in sorted(tables.mappings, key=lambda mapping: mapping.country)
-        if mapping.frameworks
-    ]
-    if as_json:
-        print_json({"tables_digest": tables.digest, "systems": rows})
-        return
-    from rich.table import Table
-
-    from gateway.cli.safe_console import SafeConsole
-
-    table = Table(
-        "System",
-        "Frameworks",
-        "Levels",
-        "with EQF",
-        "Units",
-        "with ECTS",
-        "Oldest in force",
-        title=f"Mapping tables {tables.digest}",
-    )
-    for row in rows:
-        table.add_row(
-            row["country"],
-            " ".join(row["frameworks"]),
-            str(row["levels"]),
-            str(row["levels_with_eqf"]),
-            str(row["units"]),
-            str(row["units_with_ects"]),
-            row["oldest_in_force"] or "",
-        )
-    SafeConsole(width=None if sys.stdout.isatty() else 140).print(table)
-
-
 def _tables(mappings: Path | None) -> Tables:
     from gateway.harmonise.tables.compiled_tables import Tables
 
@@ -307,40 +265,6 @@ def _credit_facts(
         "points": None,
         **facts,
         "tables_digest": tables.digest,
-    }
-
-
-def _coverage_row(mapping: Any) -> dict[str, Any]:
-    from gateway.config.mapping_tables import RELATIONS_WITH_LEVEL
-
-    rows = [
-        (version, row)
-        for framework in mapping.frameworks.values()
-        for version in framework.versions
-        for row in version.levels
-    ]
-    convertible = [
-        row
-        for version, row in rows
-        if row.eqf
-        and (row.relation or version.relation) in RELATIONS_WITH_LEVEL
-        and (row.confidence or version.confidence) != "unsure"
-    ]
-    started = [version.from_ for version, _ in rows if version.from_ and not version.until]
-    return {
-        "country": mapping.country,
-        "frameworks": list(mapping.frameworks),
-        "levels": len(rows),
-        "levels_with_eqf": len(convertible),
-        "units": len(mapping.credits),
-        "units_with_ects": sum(
-            1
-            for unit in mapping.credits
-            if unit.ects
-            and unit.confidence != "unsure"
-            and (unit.sector in {"HE", "ALL"} or unit.act)
-        ),
-        "oldest_in_force": min(started).isoformat() if started else None,
     }
 
 

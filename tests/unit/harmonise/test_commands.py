@@ -103,13 +103,6 @@ def test_level_command_rejects_impossible_input(words):
         ask(*words)
 
 
-def test_coverage_command_lists_tables():
-    facts = json.loads(ask("coverage", "--json").output)
-    assert len(facts["systems"]) == 50
-    assert sum(row["levels"] for row in facts["systems"]) >= 555
-    assert "IE" in ask("coverage").output
-
-
 @pytest.mark.parametrize("country", ["IE", "ie", "Ie"])
 def test_capitals_of_the_country_do_not_matter(country):
     assert ask("level", country, "nfq", "8").output.startswith("IE NFQ 8: EQF 6\n")
