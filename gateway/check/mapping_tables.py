@@ -20,6 +20,7 @@ from gateway.config.mapping_tables import (
     FrameworkVersion,
     Mapping,
     NationalLevel,
+    StartedPeriod,
     ValidityPeriod,
     mapping_files,
     read_mapping,
@@ -134,7 +135,9 @@ def _check_levels_ascend(
 
 
 def _validity(row: ValidityPeriod, version: ValidityPeriod | None = None) -> tuple[date, date]:
-    start = row.from_ or (version.from_ if version else None)
+    period = version or row
+    safe_from = period.safe_from if isinstance(period, StartedPeriod) else None
+    start = row.from_ or period.from_ or safe_from
     end = row.until or (version.until if version else None)
     return start or date.min, end or date.max
 

@@ -33,6 +33,9 @@ Mappings = Annotated[
     typer.Option("--mappings", help="Folder of the mapping tables.  [default: GATEWAY_MAPPINGS]"),
 ]
 On = Annotated[str | None, typer.Option("--on", help="Day of the award, such as 2020-06-30.")]
+WithSources = Annotated[
+    bool, typer.Option("--sources", help="Show each source in full, with its address.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 QUESTION_COLUMNS = ("country", "framework", "level", "date")
 ANSWER_COLUMNS = ("eqf_level", "reason", "table_version", "source")
@@ -60,6 +63,7 @@ def level(
     ] = None,
     mappings: Mappings = None,
     *,
+    sources: WithSources = False,
     as_json: AsJson = False,
 ) -> None:
     """Show the EQF level of a national level on a day.
@@ -68,7 +72,7 @@ def level(
     """
     from gateway.cli.country_argument import parts_of, read_country
     from gateway.errors import UsageError
-    from gateway.harmonise.tables.levels import NoLevel
+    from gateway.harmonise.tables.level_answers import NoLevel
 
     if batch is not None:
         if country is not None:
@@ -86,7 +90,7 @@ def level(
     if as_json:
         print_json(_level_facts(found, country, tables, day))
     else:
-        lines = _level_lines(found, tables)
+        lines = _level_lines(found, tables, in_full=sources)
         if isinstance(found, NoLevel) and not found.row and (parts := parts_of(country, tables)):
             lines["parts"] = f"{', '.join(parts)} have tables of their own; ask for one of them"
         print_lines(_headline(found, country, nqf_level, day), lines)
@@ -112,6 +116,7 @@ def convert_credits(
     ] = None,
     mappings: Mappings = None,
     *,
+    sources: WithSources = False,
     as_json: AsJson = False,
 ) -> None:
     """Convert an amount of a national unit to ECTS credits.
@@ -133,7 +138,8 @@ def convert_credits(
     if as_json:
         print_json(_credit_facts(found, country, number, tables))
     else:
-        print_lines(_credit_headline(found, number, unit), _credit_lines(found, tables))
+        lines = _credit_lines(found, tables, in_full=sources)
+        print_lines(_credit_headline(found, number, unit), lines)
 
 
 def _tables(mappings: Path | None) -> Tables:
@@ -174,14 +180,17 @@ def _reason(reason: str, prefix: str = "") -> str:
 
 
 def _headline(found: LevelMatch | NoLevel, country: str, asked: str, day: date | None) -> str:
-    from gateway.harmonise.tables.levels import LevelMatch
+    from gateway.harmonise.tables.level_answers import LevelMatch
 
     what = " ".join(filter(None, (country, found.framework, asked, f"on {day}" if day else "")))
     return f"{what}: EQF {found.eqf}" if isinstance(found, LevelMatch) else f"{what}: no EQF level"
 
 
-def _level_lines(found: LevelMatch | NoLevel, tables: Tables) -> dict[str, str]:
-    from gateway.harmonise.tables.levels import NoLevel
+def _level_lines(found: LevelMatch | NoLevel, tables: Tables, *, in_full: bool) -> dict[str, str]:
+    from gateway.cli.source_lines import format_sources
+    from gateway.harmonise.tables.level_answers import NoLevel, outside_eqf
+
+    years = " and ".join(map(str, found.referenced_years))
 
     return {
         "why": _reason(found.reason) if isinstance(found, NoLevel) else "",
@@ -189,12 +198,12 @@ def _level_lines(found: LevelMatch | NoLevel, tables: Tables) -> dict[str, str]:
         "hint": f"possibly {found.hint.replace('|', ' or ')}; never published"
         if isinstance(found, NoLevel) and found.hint
         else "",
+        "country": outside_eqf(found.outside_eqf_since) if found.outside_eqf_since else "",
         "row": found.row,
         "version": found.version,
-        "relation": found.relation
-        + (f", referenced {found.referenced_year}" if found.referenced_year else ""),
+        "relation": found.relation + (f", referenced {years}" if years else ""),
         "confidence": found.confidence,
-        "source": found.source,
+        "source": format_sources(found.sources, "pairing", in_full=in_full) or found.source,
         "EU concept": found.uri or ("not in the EU list" if found.row else ""),
         "note": found.note,
         "letters": "look-alike letters were replaced by Latin letters" if found.normalised else "",
@@ -206,8 +215,12 @@ def _level_facts(
     found: LevelMatch | NoLevel, country: str, tables: Tables, day: date | None
 ) -> dict[str, Any]:
     import msgspec
+    from msgspec import structs
 
-    facts = msgspec.to_builtins(found)
+    from gateway.cli.source_lines import sources_as_json
+
+    facts = msgspec.to_builtins(structs.replace(found, sources=()))
+    facts["sources"] = sources_as_json(found.sources)
     return {
         "country": country,
         "on": day,
@@ -226,7 +239,10 @@ def _credit_headline(found: CreditMatch | NoCredits, amount: Decimal, unit: str)
     return f"{amount} {unit}: no ECTS value"
 
 
-def _credit_lines(found: CreditMatch | NoCredits, tables: Tables) -> dict[str, str]:
+def _credit_lines(
+    found: CreditMatch | NoCredits, tables: Tables, *, in_full: bool
+) -> dict[str, str]:
+    from gateway.cli.source_lines import format_sources
     from gateway.harmonise.tables.credits import NoCredits
 
     none = isinstance(found, NoCredits)
@@ -236,13 +252,16 @@ def _credit_lines(found: CreditMatch | NoCredits, tables: Tables) -> dict[str, s
         "units": ", ".join(found.units)
         if isinstance(found, NoCredits) and len(found.units) > 1
         else "",
+        "hint": f"possibly {found.hint} ECTS credits; never published"
+        if isinstance(found, NoCredits) and found.hint
+        else "",
         "rate": "" if none else f"{getattr(found, 'ratio', '')} ECTS for one unit",
         "hours": _format_range(hours) if hours else "",
         "row": found.row,
         "version": found.version,
         "confidence": found.confidence,
         "act": getattr(found, "act", ""),
-        "source": found.source,
+        "source": format_sources(found.sources, "unit", in_full=in_full) or found.source,
         "note": found.note,
         "tables": tables.digest,
     }
@@ -256,7 +275,10 @@ def _format_range(hours: tuple[Fraction, Fraction]) -> str:
 def _credit_facts(
     found: CreditMatch | NoCredits, country: str, amount: Decimal, tables: Tables
 ) -> dict[str, Any]:
+    from gateway.cli.source_lines import sources_as_json
+
     facts = {name: getattr(found, name) for name in found.__struct_fields__}
+    facts["sources"] = sources_as_json(found.sources)
     if facts.get("hours"):
         facts["hours"] = [float(hours) for hours in facts["hours"]]
     return {
@@ -312,7 +334,7 @@ def _read_questions(path: Path) -> tuple[list[str], Iterator[dict[str, str]]]:
 
 
 def _answer(row: dict[str, str], tables: Tables) -> dict[str, str]:
-    from gateway.harmonise.tables.levels import LevelMatch
+    from gateway.harmonise.tables.level_answers import LevelMatch
 
     try:
         day = date.fromisoformat(row["date"]) if row["date"] else None

@@ -14,13 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date
-from decimal import Decimal
-from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field
 
+from gateway.config.mapping_values import Hours, Ratio, ReferencingYears, Uri
 from gateway.config.table_sources import (
     Source,
     Sourced,
@@ -60,51 +59,6 @@ Confidence = Literal["verified", "known", "unsure"]
 """
 Sector = Literal["HE", "VET", "GEN", "ALL"]
 Conversion = Literal["identity", "fixed_ratio", "by_hours_only", "institutional", "not_convertible"]
-MAX_ECTS_RATIO = 100
-"""Most ECTS credits for one unit: more than a year and a half of study is a mistake."""
-QDR_BASE_URI = "http://data.europa.eu/snb/qdr/"
-
-
-def _ratio(value: object) -> Fraction:
-    try:
-        ratio = Fraction(str(value))
-    except (ValueError, ZeroDivisionError):
-        ratio = Fraction(0)
-    if not 0 < ratio <= MAX_ECTS_RATIO:
-        raise ValueError(
-            f"expected a number above 0, at most {MAX_ECTS_RATIO}, or a fraction in quotes, "
-            "such as 1, 1.5 or '10/7'"
-        )
-    return ratio
-
-
-def _number(value: object) -> Fraction:
-    if isinstance(value, bool) or not isinstance(value, int | Decimal):
-        # Pydantic reports a ValueError as a finding, but not a TypeError.
-        raise ValueError("expected a number of hours, such as 25 or 26.67")  # noqa: TRY004
-    return Fraction(str(value))
-
-
-def _uri(value: object) -> str:
-    text = str(value)
-    if text.startswith("c_"):
-        return QDR_BASE_URI + text
-    if text.startswith(("http://", "https://")):
-        return text
-    raise ValueError(
-        "expected c_ and eight hexadecimal digits (an id of the EU vocabulary) or a whole URI"
-    )
-
-
-Ratio = Annotated[
-    Fraction,
-    BeforeValidator(_ratio),
-    WithJsonSchema({"type": ["number", "string"], "examples": [1, 1.5, "10/7"]}),
-]
-Hours = Annotated[Fraction, BeforeValidator(_number), WithJsonSchema({"type": "number"})]
-Uri = Annotated[
-    str, BeforeValidator(_uri), WithJsonSchema({"type": "string", "examples": ["c_218a7e54"]})
-]
 LevelText = Annotated[
     str, text_matching(r"^\S(.*\S)?$", "a level is written without a blank before or behind it", 40)
 ]
@@ -147,17 +101,10 @@ class StartedPeriod(ValidityPeriod, title="Started"):
         None, description="First day on which it may issue; for a period without a first day"
     )
 
-
-def _years(value: object) -> object:
-    return (value,) if isinstance(value, int) else value
-
-
-ReferencingYears = Annotated[
-    OneOrMore[int],
-    BeforeValidator(_years),
-    Field(min_length=1),
-    WithJsonSchema({"type": ["integer", "array"], "examples": [2021, [2010, 2019]]}),
-]
+    @property
+    def first_safe_day(self) -> date | None:
+        """The first day, or without one the first day on which it may issue."""
+        return self.from_ or self.safe_from
 
 
 class NationalLevel(ValidityPeriod, Sourced, title="Level"):

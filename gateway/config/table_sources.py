@@ -61,10 +61,9 @@ class Source(ConfigModel):
 
     @property
     def citation(self) -> str:
-        """The title with its article, publisher and gazette."""
-        details = ", ".join(filter(None, (self.article, self.gazette)))
-        publisher = f", {self.publisher}" if self.publisher else ""
-        return f"{self.title}{publisher}{f' ({details})' if details else ''}"
+        """The title with its publisher, gazette and article."""
+        where = ", ".join(filter(None, (self.title, self.publisher, self.gazette)))
+        return f"{where}: {self.article}" if self.article else where
 
 
 class Sourced(ConfigModel):

@@ -27,12 +27,13 @@ from gateway.config.target_fields import UnknownTarget, find_target, record_type
 from gateway.harmonise.explanation_country import describe_country
 from gateway.harmonise.explanation_page import _short, format_page, format_value
 from gateway.harmonise.explanation_quality import explain_quality
+from gateway.harmonise.explanation_rows import TableRow, explain_row
 from gateway.harmonise.mapping.achievement import MEANINGS, NOT_ACHIEVED, describe_achievement
 from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.harmonise.tables.rule_codes import RULES
 from gateway.harmonise.values.payload import PayloadError, json_value, xml_element
 from gateway.printable import one_line
-from gateway.records import Accepted, Issue, Lookup, Outcome, RawRecord, Rejected, Withheld
+from gateway.records import Accepted, Issue, Outcome, RawRecord, Rejected, Withheld
 
 HIDDEN = "(personal, not shown)"
 _MIN_PERSONAL_LENGTH = 6
@@ -49,20 +50,6 @@ class SourceValue(Struct, frozen=True):
 
     expression: str
     values: tuple[str, ...]
-
-
-class TableRow(Struct, frozen=True):
-    """The table row behind a value: version, who states it, how sure, or why it states nothing."""
-
-    table: str
-    row: str
-    version: str
-    source: str
-    confidence: str = ""
-    relation: str = ""
-    referenced_year: int | None = None
-    reason: str = ""
-    note: str = ""
 
 
 class FieldExplanation(Struct, frozen=True):
@@ -138,7 +125,7 @@ def explain(
     )
     table_rows: dict[str, list[TableRow]] = {}
     for lookup in lookups:
-        table_rows.setdefault(lookup.field, []).append(_row(lookup, tables))
+        table_rows.setdefault(lookup.field, []).append(explain_row(lookup, tables))
     fields = [
         *_explain_achievement(stream, raw.kind, emits, outcome, reader),
         *(
@@ -395,37 +382,6 @@ def _value_at(value: Any, path: list[str]) -> Any:
     for part in path:
         value = value.get(part) if isinstance(value, Mapping) else None
     return value
-
-
-def _row(lookup: Lookup, tables: Tables | None) -> TableRow:
-    return TableRow(
-        lookup.table,
-        lookup.row,
-        lookup.version,
-        lookup.source,
-        lookup.confidence,
-        lookup.relation,
-        lookup.referenced_year,
-        lookup.reason,
-        _row_note(lookup.row, tables),
-    )
-
-
-def _row_note(key: str, tables: Tables | None) -> str:
-    country, _, rest = key.partition("/")
-    framework, _, level = rest.partition("/")
-    for mapping in tables.mappings if tables else ():
-        if mapping.country == country and (found := mapping.frameworks.get(framework)):
-            return next(
-                (
-                    row.note or ""
-                    for version in found.versions
-                    for row in version.levels
-                    if row.level == level
-                ),
-                "",
-            )
-    return ""
 
 
 def _notes(outcome: Outcome) -> Iterator[ExplanationNote]:

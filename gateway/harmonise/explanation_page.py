@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from gateway.harmonise.tables.rule_codes import RULES
 
 if TYPE_CHECKING:
-    from gateway.harmonise.explanation import Explanation, TableRow
+    from gateway.harmonise.explanation import Explanation
+    from gateway.harmonise.explanation_rows import TableRow
 
 _WIDTH = 110
 
@@ -100,7 +101,12 @@ def _row_lines(row: TableRow, *, abbreviated: bool) -> Iterator[str]:
             ),
         )
     )
-    for name, text in (("standing", standing), ("stated by", row.source), ("remark", row.note)):
+    for name, text in (
+        ("standing", standing),
+        ("stated by", row.source),
+        ("address", row.address),
+        ("remark", row.note),
+    ):
         if text:
             yield from _line(name, text)
     if row.reason:

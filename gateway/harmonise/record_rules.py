@@ -28,7 +28,9 @@ from gateway.harmonise.tables.level_and_credit_rules import (
     RuleOutcome,
     record_refused,
 )
+from gateway.harmonise.tables.level_answers import NoLevelReason
 from gateway.harmonise.tables.rule_codes import Code
+from gateway.harmonise.values.future_days import is_in_future
 from gateway.records import Issue, Lookup, Rejected
 
 ECTS_GRADING_SCALE = "ECTS grading scale (A-E, FX, F)"
@@ -221,6 +223,13 @@ class _RecordRules:
                     prefix + name,
                     Code.DATE_IMPLAUSIBLE,
                     "expected a day of this age, not a stand-in for no day",
+                )
+            if day is not None and is_in_future(day, self.country):
+                raise record_refused(
+                    "rule",
+                    prefix + name,
+                    NoLevelReason.DAY_IN_FUTURE,
+                    "expected a day that has come",
                 )
         if awarded is not None and born is not None and born >= awarded:
             raise record_refused(

@@ -1,7 +1,8 @@
 """Compile the mapping tables to dictionaries, once at load.
 
 A changed file gives a new :class:`Tables` with another ``digest``. After loading, nothing in this
-module reads a file, a clock or the environment.
+module reads a file or the environment. ``level`` and ``credits`` read the clock, because they
+refuse a day in the future.
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ from gateway.config.mapping_tables import (
     load_mappings,
 )
 from gateway.config.table_sources import short_source
-from gateway.harmonise.tables.credits import CreditMatch, Credits, NoCredits
+from gateway.harmonise.tables.credits import CreditMatch, Credits, NoCredits, NoCreditsReason
 from gateway.harmonise.tables.crosswalks import Crosswalks, FieldMatch, NoField
 from gateway.harmonise.tables.institutions import Institutions
 from gateway.harmonise.tables.level_and_credit_rules import RuleOutcomeCache
-from gateway.harmonise.tables.levels import LevelMatch, Levels, NoLevel
+from gateway.harmonise.tables.level_answers import LevelMatch, NoLevel, NoLevelReason
+from gateway.harmonise.tables.levels import Levels
+from gateway.harmonise.values.future_days import is_in_future
 
 __all__ = [
     "CodeMatch",
@@ -117,8 +120,13 @@ class Tables:
     ) -> LevelMatch | NoLevel:
         """Return the EQF level that a dated, sourced row states, or the reason why there is none.
 
-        ``level`` is compared without any change to its text.
+        ``level`` is compared without any change to its text. The day of an award is not in the
+        future.
         """
+        if on is not None and is_in_future(on, country):
+            return NoLevel(
+                reason=NoLevelReason.DAY_IN_FUTURE, framework=framework or "", level=level
+            )
         return self._levels.find(country, framework, level, on)
 
     def credits(
@@ -132,6 +140,8 @@ class Tables:
         per_year: int | None = None,
     ) -> CreditMatch | NoCredits:
         """Return the ECTS value of an amount, exact and rounded once, or why there is none."""
+        if on is not None and is_in_future(on, country):
+            return NoCredits(reason=NoCreditsReason.DAY_IN_FUTURE, unit=unit)
         return self._credits.find(country, unit, amount, sector, on, per_year)
 
     def code(

@@ -14,8 +14,9 @@ from decimal import ROUND_HALF_UP, Decimal
 from enum import StrEnum
 from fractions import Fraction
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
+from gateway.config.issuing_rows import may_issue_credits
 from gateway.config.mapping_tables import CreditUnit, Mapping
 from gateway.config.table_sources import Source, short_source
 from gateway.harmonise.tables.level_names import fold
@@ -42,6 +43,9 @@ class NoCreditsReason(StrEnum):
     INSTITUTIONAL = "institutional_table"
     NOT_CONVERTIBLE = "not_convertible"
     UNSURE = "unsure"
+    SOURCE_NOT_OFFICIAL = "source_not_official"
+    FIRST_DAY_UNKNOWN = "first_day_unknown"
+    DAY_IN_FUTURE = "day_in_future"
 
 
 _BY_CONVERSION = {
@@ -70,10 +74,14 @@ class CreditMatch(Struct, frozen=True, kw_only=True):
     hours: tuple[Fraction, Fraction] | None = None
     act: str = ""
     note: str = ""
+    sources: tuple[Source, ...] = ()
 
 
 class NoCredits(Struct, frozen=True, kw_only=True):
-    """The reason why there is no ECTS value, with the row of the unit if there is one."""
+    """The reason why there is no ECTS value, with the row of the unit if there is one.
+
+    ``hint`` is the value that a row without an official source would give. It is for people only.
+    """
 
     reason: NoCreditsReason
     unit: str = ""
@@ -87,6 +95,8 @@ class NoCredits(Struct, frozen=True, kw_only=True):
     framework: str = ""
     note: str = ""
     units: tuple[str, ...] = ()
+    hint: str = ""
+    sources: tuple[Source, ...] = ()
 
 
 class _Unit(Struct, frozen=True):
@@ -96,6 +106,7 @@ class _Unit(Struct, frozen=True):
     ratio: Fraction | None
     hours: tuple[Fraction, Fraction] | None
     sources: tuple[Source, ...]
+    is_official: bool
 
     @property
     def source(self) -> str:
@@ -108,9 +119,15 @@ class _Unit(Struct, frozen=True):
         return self.row.sector in {"VET", "GEN"} and self.row.act is not None
 
     def in_force_on(self, reference_date: date) -> bool:
-        return (self.row.from_ is None or self.row.from_ <= reference_date) and (
+        start = self.row.first_safe_day
+        return (start is None or start <= reference_date) and (
             self.row.until is None or reference_date <= self.row.until
         )
+
+    def may_have_begun_before(self, reference_date: date) -> bool:
+        """Return whether the first day is unknown, and the day is too early to be safe."""
+        safe_from = self.row.safe_from
+        return not self.row.from_ and safe_from is not None and reference_date < safe_from
 
 
 def round_credits(exact: Fraction) -> Decimal:
@@ -134,7 +151,7 @@ class Credits:
         for mapping in mappings:
             self._aliases |= dict.fromkeys((mapping.country, *mapping.also), mapping.country)
             for row in mapping.credits:
-                unit = _unit(mapping.country, row, mapping.sources_of(row))
+                unit = _unit(mapping.country, row, mapping)
                 for name in {
                     row.unit,
                     *row.also,
@@ -165,12 +182,8 @@ class Credits:
         if answer is None:
             if not (amount.is_finite() and 0 < amount <= MAX_AMOUNT):
                 return NoCredits(reason=NoCreditsReason.AMOUNT_NOT_POSITIVE, unit=unit)
-            unit_or_none = self._find(country, unit, sector, reference_date, per_year, eqf)
-            answer = (
-                unit_or_none
-                if isinstance(unit_or_none, NoCredits)
-                else _convert_amount(unit_or_none, Fraction(amount))
-            )
+            found = self._find(country, unit, sector, reference_date, per_year, eqf)
+            answer = found if isinstance(found, NoCredits) else _answer(found, Fraction(amount))
             if len(self._memo) >= _CACHE_SIZE:
                 self._memo.clear()
             self._memo[cache_key] = answer
@@ -204,15 +217,16 @@ class Credits:
         return ()
 
 
-def _unit(country: str, row: CreditUnit, sources: tuple[Source, ...]) -> _Unit:
+def _unit(country: str, row: CreditUnit, mapping: Mapping) -> _Unit:
     hours = (row.hours[0] / row.ects, row.hours[1] / row.ects) if row.hours and row.ects else None
     return _Unit(
         row,
         f"{country}/{row.unit}",
-        f"{row.unit}@{row.from_ or 'undated'}",
+        f"{row.unit}@{row.first_safe_day or 'undated'}",
         row.ects,
         hours,
-        sources,
+        mapping.sources_of(row),
+        may_issue_credits(mapping, row),
     )
 
 
@@ -231,9 +245,11 @@ def _select_unit(
         if not candidates:
             return NoCreditsReason.YEAR_NORM_REQUIRED
     if reference_date is not None:
-        candidates = [unit for unit in candidates if unit.in_force_on(reference_date)]
-        if not candidates:
-            return NoCreditsReason.NOT_IN_FORCE
+        held = [unit for unit in candidates if unit.in_force_on(reference_date)]
+        if not held:
+            unknown = any(unit.may_have_begun_before(reference_date) for unit in candidates)
+            return NoCreditsReason.FIRST_DAY_UNKNOWN if unknown else NoCreditsReason.NOT_IN_FORCE
+        candidates = held
     if len(candidates) > 1:
         return (
             NoCreditsReason.DATE_REQUIRED
@@ -297,7 +313,16 @@ def _no_credits(reason: NoCreditsReason, name: str, named: tuple[_Unit, ...]) ->
         framework=row.framework or "",
         note=row.note or "",
         units=(row.unit,),
+        sources=unit.sources,
     )
+
+
+def _answer(unit: _Unit, amount: Fraction) -> CreditMatch | NoCredits:
+    credit = _convert_amount(unit, amount)
+    if unit.is_official:
+        return credit
+    refusal = _no_credits(NoCreditsReason.SOURCE_NOT_OFFICIAL, unit.row.unit, (unit,))
+    return structs.replace(refusal, hint=str(credit.points))
 
 
 def _convert_amount(unit: _Unit, amount: Fraction) -> CreditMatch:
@@ -317,4 +342,5 @@ def _convert_amount(unit: _Unit, amount: Fraction) -> CreditMatch:
         hours=unit.hours,
         act=row.act or "",
         note=row.note or "",
+        sources=unit.sources,
     )

@@ -17,7 +17,13 @@ from msgspec import Struct
 
 from gateway.harmonise.tables.credit_frameworks import credit_framework
 from gateway.harmonise.tables.credits import MAX_AMOUNT, CreditMatch, Credits, NoCredits
-from gateway.harmonise.tables.levels import LevelMatch, Levels, NoLevel, NoLevelReason
+from gateway.harmonise.tables.level_answers import (
+    LevelMatch,
+    NoLevel,
+    NoLevelReason,
+    outside_eqf,
+)
+from gateway.harmonise.tables.levels import Levels
 from gateway.harmonise.tables.rule_codes import RULES, Code
 from gateway.records import Issue, Lookup, Rejected
 
@@ -275,6 +281,8 @@ class _RuleEvaluation:
             )
             raise self._refusal("rule", "eqf_declared", Code.EQF_CONFLICT, detail)
         self.values["eqf_level"] = answer.eqf
+        if answer.outside_eqf_since:
+            self._issue(Code.OUTSIDE_EQF, "eqf_level", outside_eqf(answer.outside_eqf_since))
         if cycle is not None and cycle != answer.cycle and CYCLE_EQF.get(cycle) != answer.eqf:
             self._issue(Code.CYCLE_DIFFERS, "cycle", f"{cycle} cycle beside EQF {answer.eqf}")
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import date
 from enum import StrEnum
 from typing import Any
 
 from msgspec import Struct
 
+from gateway.config.issuing_rows import may_issue_level
 from gateway.config.mapping_tables import (
     RELATIONS_WITH_LEVEL,
     Framework,
     FrameworkVersion,
+    Mapping,
     NationalLevel,
 )
 from gateway.config.table_sources import Source, short_source
@@ -35,6 +38,9 @@ class NoLevelReason(StrEnum):
     COMPARISON = "comparison_only"
     NO_CORRESPONDENCE = "no_correspondence"
     UNSURE = "unsure"
+    SOURCE_NOT_OFFICIAL = "source_not_official"
+    FIRST_DAY_UNKNOWN = "first_day_unknown"
+    DAY_IN_FUTURE = "day_in_future"
 
 
 _BY_RELATION = {
@@ -51,7 +57,8 @@ class LevelMatch(Struct, frozen=True, kw_only=True):
     """The EQF level that a table row states.
 
     ``level`` is the text of the question, or the level that a label, a URI or words stand for.
-    ``normalised`` is true when look-alike letters were read as Latin.
+    ``normalised`` is true when look-alike letters were read as Latin. ``source`` is the short name
+    of the source that states the level, and ``sources`` are all sources of the row.
     """
 
     eqf: int
@@ -68,6 +75,9 @@ class LevelMatch(Struct, frozen=True, kw_only=True):
     cycle: str | None = None
     note: str = ""
     normalised: bool = False
+    sources: tuple[Source, ...] = ()
+    referenced_years: tuple[int, ...] = ()
+    outside_eqf_since: date | None = None
 
 
 class NoLevel(Struct, frozen=True, kw_only=True):
@@ -92,21 +102,26 @@ class NoLevel(Struct, frozen=True, kw_only=True):
     hint: str = ""
     frameworks: tuple[str, ...] = ()
     normalised: bool = False
+    sources: tuple[Source, ...] = ()
+    referenced_years: tuple[int, ...] = ()
+    outside_eqf_since: date | None = None
 
 
 def version_label(key: str, version: FrameworkVersion) -> str:
     """Return the label of a version: its own label, or the framework with its first day."""
-    return version.version or f"{key}@{version.from_ or 'undated'}"
+    return version.version or f"{key}@{version.first_safe_day or 'undated'}"
 
 
 def answer_of_row(
+    mapping: Mapping,
     row: str,
     framework: Framework,
     version: FrameworkVersion,
     level: NationalLevel,
-    sources: tuple[Source, ...],
 ) -> LevelMatch | NoLevel:
     """Return the answer that a row gives on the days on which it holds."""
+    sources = mapping.sources_of(level, version)
+    years = level.referenced or version.referenced or ()
     relation = level.relation or version.relation
     confidence = level.confidence or version.confidence
     shared_fields: dict[str, Any] = {
@@ -117,11 +132,14 @@ def answer_of_row(
         "source": short_source(sources, "pairing"),
         "confidence": confidence,
         "relation": relation,
-        "referenced_year": max(level.referenced or version.referenced or (), default=None),
+        "referenced_year": max(years, default=None),
         "uri": level.uri,
         "framework_uri": framework.uri,
         "cycle": level.cycle,
         "note": level.note or framework.note or "",
+        "sources": sources,
+        "referenced_years": years,
+        "outside_eqf_since": mapping.outside_eqf_since,
     }
     if relation not in RELATIONS_WITH_LEVEL:
         return NoLevel(reason=_BY_RELATION[relation], hint=level.hint or "", **shared_fields)
@@ -131,7 +149,16 @@ def answer_of_row(
         return NoLevel(
             reason=NoLevelReason.NO_CORRESPONDENCE, hint=level.hint or "", **shared_fields
         )
+    if not may_issue_level(mapping, version, level):
+        return NoLevel(
+            reason=NoLevelReason.SOURCE_NOT_OFFICIAL, hint=str(level.eqf), **shared_fields
+        )
     return LevelMatch(eqf=level.eqf, **shared_fields)
+
+
+def outside_eqf(since: date) -> str:
+    """Return the remark about a country that takes no part in the EQF any more."""
+    return f"outside the EQF since {since.day} {since:%B %Y}"
 
 
 def one_of(text: str, answers: list[LevelMatch | NoLevel]) -> LevelMatch | NoLevel:

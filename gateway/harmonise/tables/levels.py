@@ -36,6 +36,7 @@ class _Row(Struct, frozen=True):
     start: date
     end: date
     ended: bool
+    start_unknown: bool
     start_approx: bool
     end_approx: bool
     answer: LevelMatch | NoLevel
@@ -85,11 +86,7 @@ class Levels:
                         )
                     for text in (level.level, *level.also):
                         answer = answer_of_row(
-                            f"{country}/{key}/{level.level}",
-                            framework,
-                            version,
-                            level,
-                            mapping.sources_of(level, version),
+                            mapping, f"{country}/{key}/{level.level}", framework, version, level
                         )
                         row = _row(
                             version,
@@ -275,13 +272,15 @@ class Levels:
 
 
 def _row(version: FrameworkVersion, level: NationalLevel, answer: LevelMatch | NoLevel) -> _Row:
-    start, end = level.from_ or version.from_, level.until or version.until
+    first_day = level.from_ or version.from_
+    start, end = first_day or version.safe_from, level.until or version.until
     approx = (level.dates or version.dates) == "approx"
     return _Row(
         start or date.min,
         end or date.max,
         end is not None,
-        approx and start is not None,
+        first_day is None and start is not None,
+        approx and first_day is not None,
         approx and end is not None,
         answer,
     )
@@ -317,6 +316,9 @@ def _answer_on_date(rows: tuple[_Row, ...], reference_date: date) -> LevelMatch 
         return current.answer
     if near:
         return without_level(near[0].answer, NoLevelReason.REVIEW_DATES)
+    for row in rows:
+        if row.start_unknown and reference_date < row.start:
+            return without_level(row.answer, NoLevelReason.FIRST_DAY_UNKNOWN)
     nearest = min(
         rows, key=lambda row: min(abs(row.start - reference_date), abs(row.end - reference_date))
     )

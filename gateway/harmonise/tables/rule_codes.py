@@ -40,6 +40,7 @@ class Code(StrEnum):
     GRADE_SCALE_OBSOLETE = "grade_scale_obsolete"
     PARTS_DIFFER = "parts_do_not_add_up"
     ACADEMIC_LEVEL = "academic_level_out_of_range"
+    OUTSIDE_EQF = "outside_eqf"
     COUNTRY_MISSING = "record_country_missing"
     COUNTRY_AMBIGUOUS = "record_country_ambiguous"
     COUNTRY_UNREADABLE = "record_country_unreadable"
@@ -72,6 +73,12 @@ _NO_LEVEL = {
     NoLevelReason.COMPARISON: "The framework was compared with the EQF, which binds nobody",
     NoLevelReason.NO_CORRESPONDENCE: "No rule ties this older or lower level to the EQF",
     NoLevelReason.UNSURE: "The row is not certain enough to state a level",
+    NoLevelReason.SOURCE_NOT_OFFICIAL: (
+        "No act, authority or text of the EU that a person read states the level of the row"
+    ),
+    NoLevelReason.FIRST_DAY_UNKNOWN: (
+        "The first day of the row is not known, and the day is before the first safe day"
+    ),
 }
 _NO_CREDITS = {
     NoCreditsReason.COUNTRY_UNKNOWN: "There is no table for this country",
@@ -91,6 +98,13 @@ _NO_CREDITS = {
     NoCreditsReason.INSTITUTIONAL: "Each institution has its own table for this unit",
     NoCreditsReason.NOT_CONVERTIBLE: "The unit does not measure workload as ECTS does",
     NoCreditsReason.UNSURE: "The row is not certain enough to state a value",
+    NoCreditsReason.SOURCE_NOT_OFFICIAL: (
+        "No act, authority or text of the EU that a person read states the value of the unit"
+    ),
+    NoCreditsReason.FIRST_DAY_UNKNOWN: (
+        "The first day of the unit is not known, and the day is before the first safe day"
+    ),
+    NoCreditsReason.DAY_IN_FUTURE: "The day has not come yet",
 }
 
 _NO_COUNTRY = {
@@ -105,6 +119,9 @@ RULES: dict[str, RuleDescription] = {
     ),
     NoLevelReason.NOT_IN_FORCE: RuleDescription(
         "R1 R6", "reject for an award, else issue", "The framework did not hold on this day"
+    ),
+    NoLevelReason.DAY_IN_FUTURE: RuleDescription(
+        "R6", "reject", "An award or a birth has a day that has not come yet"
     ),
     **{
         reason: RuleDescription(
@@ -129,6 +146,11 @@ RULES: dict[str, RuleDescription] = {
     ),
     Code.LEVEL_LETTERS: RuleDescription(
         "R1", "issue", "Letters of another script that look like Latin ones were read as Latin"
+    ),
+    Code.OUTSIDE_EQF: RuleDescription(
+        "R18",
+        "issue",
+        "The country has left the EQF; the level is that of the framework as it was referenced",
     ),
     Code.NQF_URI_MISSING: RuleDescription(
         "R18", "issue", "The EU list has no concept for this national level: notation only"
