@@ -28,6 +28,7 @@ from gateway.config.mapping_tables import (
 )
 from gateway.config.table_sources import Source
 from gateway.harmonise.tables.compiled_tables import Tables
+from gateway.harmonise.tables.levels import version_label
 
 KIND_NAMES = {
     "act": "act",
@@ -187,7 +188,9 @@ def _levels(
     )
     heads = ("Level", "EQF", "Awards", "EU label", "Days", "Source", "Kind", "Note")
     title = f"{framework.name} ({key})"
-    return ReviewTable(title, tuple(about), heads, rows)
+    if len(framework.versions) > 1:
+        title += f", version {version_label(key, version)}"
+    return _table(title, tuple(about), heads, rows)
 
 
 def _level(
@@ -209,9 +212,27 @@ def _level(
         label or (level.uri or ""),
         _period(level, "", None, level.dates == "approx").rstrip(".") if own_period else "",
         numbers.of(one.sources),
-        KIND_NAMES[one.kind],
+        _kind(one),
         "; ".join(filter(None, notes)),
     )
+
+
+def _table(
+    title: str, about: tuple[str, ...], heads: tuple[str, ...], rows: tuple[tuple[str, ...], ...]
+) -> ReviewTable:
+    """Return a table without the columns that no row fills."""
+    filled = [index for index in range(len(heads)) if any(row[index] for row in rows)]
+    return ReviewTable(
+        title,
+        about,
+        tuple(heads[index] for index in filled),
+        tuple(tuple(row[index] for index in filled) for row in rows),
+    )
+
+
+def _kind(one: RowCoverage) -> str:
+    """Return the kind of the source of a value, or nothing if the row states no value."""
+    return KIND_NAMES[one.kind] if one.value is not None else ""
 
 
 def _value(one: RowCoverage, what: str, hint: str = "") -> str:
@@ -236,7 +257,7 @@ def _credits(
             _hours(unit),
             unit.per_year or "",
             numbers.of(one.sources),
-            KIND_NAMES[one.kind],
+            _kind(one),
             "; ".join(filter(None, (unit.act or "", unit.note or ""))),
         )
         for unit, one in zip(units, covered, strict=True)
@@ -253,7 +274,7 @@ def _credits(
         "Kind",
         "Note",
     )
-    return ReviewTable("Units of credit", (), heads, rows)
+    return _table("Units of credit", (), heads, rows)
 
 
 def _hours(unit: CreditUnit) -> str:
@@ -279,7 +300,7 @@ def _grading(mapping: Mapping, numbers: _Numbers) -> ReviewTable:
     )
     heads = ("Scale", "Sector", "Best", "Worst", "Pass", "Values", "Source", "Note")
     about = ("The gateway checks and shows grades by these scales. It never converts a grade.",)
-    return ReviewTable("Grading scales", about, heads, rows)
+    return _table("Grading scales", about, heads, rows)
 
 
 def _lists(mapping: Mapping, numbers: _Numbers) -> ReviewTable:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from gateway.check.table_review import STATEMENT, CountryReview, ReviewSource
 
 SIGNATURE_LINES = ("Name", "Function", "Body", "Date", "Signature")
-ASKED = ("Right?", "Remark")
+ASKED = ("Correct", "Remark")
 """The columns that the reviewer fills in."""
 _NUMBER = re.compile(r"\[([0-9]+)\]")
 _MARKDOWN_SIGNS = re.compile(r"([\\|*_`<>])")

@@ -144,7 +144,7 @@ def test_markdown_holds_the_whole_table(folder):
     said = ask("--country", "FI", "--format", "markdown", folder=folder)
     assert said.startswith("# Finland \\<script\\>: levels, credits and grades\n")
     assert "## Example \\| framework (NQF)" in said
-    assert "| 2 | 2 | =1+1 |  |  | [1] [2] | act | also written II |  |  |" in said
+    assert "| 2 | 2 | =1+1 | [1] [2] | act | also written II |  |  |" in said
     assert "would be 3" in said
     assert "possibly 4 or 5" in said
     assert "First day unknown (the year alone is known); used from 2006-01-01" in said
@@ -167,7 +167,7 @@ def test_csv_is_one_table_with_each_source_in_full(folder):
         "Example | framework (NQF)",
     )
     assert "Gazette 93/2017" in second["Sources in full"]
-    assert second["Right?"] == second["Remark"] == ""
+    assert second["Correct"] == second["Remark"] == ""
     assert rows[4]["ECTS for one"] == "1"
 
 
