@@ -202,6 +202,29 @@ def test_study_right_of_an_unknown_type_without_a_term_is_rejected(tables: Table
     assert statuses(tables, people) == [{"rejected": "active: unmapped"}]
 
 
+@pytest.mark.parametrize(
+    ("rights", "terms", "reason"),
+    [
+        (right("2024-08-01 7"), term(), "unmapped"),
+        (right("2024-08-01 2025-10-15 1", "2025-10-16 7"), term(), "unmapped"),
+        (right(), term(), "unmapped"),
+        (right(SINCE_2024), term(state=""), "missing"),
+        (right(SINCE_2024), term(state="9"), "unmapped"),
+    ],
+)
+def test_unknown_state_is_rejected_and_never_read_as_absent(
+    rights: str, terms: str, reason: str, tables: Tables
+) -> None:
+    people = PERSON.format(rights=rights, terms=terms)
+    assert statuses(tables, people) == [{"rejected": f"active: {reason}"}]
+
+
+def test_unknown_state_on_other_days_does_not_matter(tables: Tables) -> None:
+    rights = right("2024-08-01 2024-12-31 7", "2025-01-01 1")
+    (found,) = statuses(tables, PERSON.format(rights=rights, terms=term()))
+    assert found["status"] == "ACTIVE"
+
+
 def test_equal_keys_of_two_people_are_not_mixed_up(tables: Tables) -> None:
     """A key of a study right is unique within its person only."""
     first = PERSON.format(rights=right(SINCE_2024, kind="7"), terms=term())
