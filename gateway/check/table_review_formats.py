@@ -39,7 +39,7 @@ def source_details(source: ReviewSource) -> tuple[tuple[str, str], ...]:
         ("Publisher", source.publisher),
         ("Article", source.article),
         ("Gazette", source.gazette),
-        ("Read on", source.read or "nobody read it"),
+        ("Read on", source.read or "not read"),
         ("States", source.states),
         ("Address", source.address),
         ("Note", source.note),

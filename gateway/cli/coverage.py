@@ -51,7 +51,7 @@ def coverage(
 ) -> None:
     """Show for each country how many levels and units are issued, and on which sources.
 
-    Below the table stand the rows that issue nothing, with the reason.
+    Below the table are the rows that issue nothing, with the reason.
     """
     from gateway.check.table_coverage import reviewable
     from gateway.cli.country_argument import read_country

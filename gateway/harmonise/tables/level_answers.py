@@ -56,7 +56,7 @@ _BY_RELATION = {
 class LevelMatch(Struct, frozen=True, kw_only=True):
     """The EQF level that a table row states.
 
-    ``level`` is the text of the question, or the level that a label, a URI or words stand for.
+    ``level`` is the text of the question, or the level that a label, a URI or words mean.
     ``normalised`` is true when look-alike letters were read as Latin. ``source`` is the short name
     of the source that states the level, and ``sources`` are all sources of the row.
     """
@@ -162,7 +162,7 @@ def outside_eqf(since: date) -> str:
 
 
 def one_of(text: str, answers: list[LevelMatch | NoLevel]) -> LevelMatch | NoLevel:
-    """Return the one answer that holds on the day, or say that the text stands for several levels.
+    """Return the one answer that holds on the day, or say that the text may mean several levels.
 
     If all levels are refused for the same reason, the answer gives that reason.
     """
@@ -182,7 +182,7 @@ def one_of(text: str, answers: list[LevelMatch | NoLevel]) -> LevelMatch | NoLev
         level=text,
         version=held[0].version,
         source=held[0].source,
-        note=f"It stands for the levels {', '.join(answer.level for answer in held)}.",
+        note=f"It may mean the levels {', '.join(answer.level for answer in held)}.",
     )
 
 

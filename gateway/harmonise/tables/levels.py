@@ -152,7 +152,7 @@ class Levels:
     def _under_any_name(
         self, system: str, framework: str | None, text: str, reference_date: date | None
     ) -> LevelMatch | NoLevel | None:
-        """Return the answer for a text that is a level or stands for one, otherwise ``None``."""
+        """Return the answer for a text that is a level or means one, otherwise ``None``."""
         if (
             (system, text) in self._frameworks_by_level
             if framework is None

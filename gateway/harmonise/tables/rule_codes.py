@@ -58,7 +58,7 @@ _NO_LEVEL = {
     NoLevelReason.COUNTRY_UNKNOWN: "There is no table for this country",
     NoLevelReason.FRAMEWORK_UNKNOWN: "The country's tables do not have this framework",
     NoLevelReason.LEVEL_UNKNOWN: "The framework does not have this level",
-    NoLevelReason.LEVEL_AMBIGUOUS: "The label or the words stand for several levels",
+    NoLevelReason.LEVEL_AMBIGUOUS: "The label or the words may mean several levels",
     NoLevelReason.DATE_REQUIRED: "The level depends on the day of the award, which is not known",
     NoLevelReason.REVIEW_DATES: (
         "The day is within a year of a change whose day is only about right; a person has to decide"

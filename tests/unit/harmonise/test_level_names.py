@@ -173,7 +173,7 @@ def test_a_label_of_several_levels_says_so(tmp_path):
     tables = load(tmp_path, text=text)
     found = tables.level("XX", "NEW", "niveau B", ON)
     assert found.reason is NoLevelReason.LEVEL_AMBIGUOUS
-    assert found.note == "It stands for the levels 6, 6.a."
+    assert found.note == "It may mean the levels 6, 6.a."
     assert tables.level("XX", "NEW", "B", ON).row == "XX/NEW/6"
 
 
