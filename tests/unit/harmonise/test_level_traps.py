@@ -34,10 +34,11 @@ def test_01_ireland_nfq_8_is_eqf_6(tables):
 
 
 def test_02_iceland_runs_one_below(tables):
-    """enicnaric.is ISQF table; Cedefop NQF tool 2024."""
+    """enicnaric.is ISQF table; no official text that was read pairs 2, 3, 4, 7.1 and 7.2."""
+    none = dict.fromkeys(("2", "3", "4", "7.1", "7.2"), "source_not_official")
     check(
         tables, "IS", "ISQF",
-        {"1": "split_level", "2": 3, "3": 4, "4": 5, "5": 6, "5.1": 6, "5.2": 6, "6": 7, "6.1": 7, "6.2": 7, "7": 8, "7.1": 8, "7.2": 8},
+        none | {"1": "split_level", "5": 6, "5.1": 6, "5.2": 6, "6": 7, "6.1": 7, "6.2": 7, "7": 8},
     )  # fmt: skip
 
 
@@ -80,8 +81,9 @@ def test_05_england_northern_ireland_and_wales(tables, country, framework):
 
 
 def test_06_france_1969_is_inverted(tables):
-    """Decree 2019-14 of 8 January 2019."""
-    old = {"V": 3, "IV": 4, "III": 5, "II": 6, "I": "split_level", "I-Master": 7, "I-Doctorat": 8}
+    """Decree 2019-14 of 8 January 2019, in force on the day after its publication on 9 January."""
+    old = {"V": 3, "IV": 4, "III": 5, "II": 6, "I": "split_level"}
+    old |= dict.fromkeys(("I-Master", "I-Doctorat"), "source_not_official")
     check(
         tables,
         "FR",
@@ -91,8 +93,8 @@ def test_06_france_1969_is_inverted(tables):
     )
     check(tables, "FR", "CNCP", {str(n): n for n in range(1, 9)}, date(2019, 6, 1))
     assert eqf(tables, "FR", "CNCP", "3", date(2018, 6, 1)) == "not_in_force"
-    assert eqf(tables, "FR", "RNCP-1969", "III", date(2019, 1, 9)) == "not_in_force"
-    assert eqf(tables, "FR", "RNCP-1969", "I-Master", date(2019, 12, 31)) == 7
+    assert eqf(tables, "FR", "RNCP-1969", "III", date(2019, 1, 10)) == "not_in_force"
+    assert eqf(tables, "FR", "RNCP-1969", "III", date(2019, 1, 9)) == 5
     assert eqf(tables, "FR", "RNCP-1969", "III", None) == "date_required"
     assert eqf(tables, "FR", None, "3", date(2018, 6, 1)) == "framework_required"
 
@@ -115,7 +117,7 @@ def test_08_latvia_changed_on_1_august_2022(tables):
         tables,
         "LV",
         "PKL-OLD",
-        {"1": 2, "2": 3, "3": 4, "4": 5, "5": "split_level"},
+        {"1": 2, "2": 3, "3": 4, "4": "source_not_official", "5": "split_level"},
         date(2022, 7, 31),
     )
     check(tables, "LV", "PKL", {"1": 1, "2": 2, "3": 3, "4": 4, "5": 5}, date(2022, 8, 1))
@@ -136,15 +138,15 @@ def test_09_ukraine_never_states_an_eqf_level(tables):
 
 
 def test_10_spain_nivel_3_has_three_meanings(tables):
-    """RD 1027/2011 and RD 22/2015 (MECES); RD 272/2022 (MECU)."""
+    """RD 22/2015 (MECES); RD 272/2022, art. 4 (MECU); RD 69/2025, annex II (CNCP)."""
     check(tables, "ES", "MECES", {"1": 5, "2": 6, "3": 7, "4": 8})
     check(
         tables,
         "ES",
         "MECU",
-        {str(n): n for n in range(1, 9)} | {"3A": 3, "3B": 3, "4B": 4, "5A": 5, "5B": 5},
+        {str(n): n for n in range(1, 7)} | {"3A": 3, "3B": 3, "4B": 4, "5A": 5, "5B": 5},
     )
-    check(tables, "ES", "CNCP", dict.fromkeys("123", "no_correspondence"))
+    check(tables, "ES", "CNCP", {"1": 3, "2": 4, "3": 5})
     assert eqf(tables, "ES", None, "3") == "framework_required"
 
 
@@ -162,10 +164,11 @@ def test_12_norway_has_no_level_1_and_6_1_is_a_short_cycle(tables):
 
 
 def test_13_croatia(tables):
-    """NN 22/13, 64/18, 20/21; azvo.hr."""
+    """NN 22/13, 64/18, 20/21: bare 6, 7 and 7.1 end on 26 February 2021."""
     check(
         tables, "HR", "HKO",
-        {"4.1": 4, "4.2": 4, "6.st": 6, "6.sv": 6, "6 sv": 6, "7.1": 7, "7.1.st": 7, "7.1.sv": 7, "7.2": 7, "8.1": 8, "8.2": 8, "7": 7},
+        {"4.1": 4, "4.2": 4, "6.st": 6, "6.sv": 6, "6 sv": 6, "7.1.st": 7, "7.1.sv": 7, "7": "not_in_force"}
+        | dict.fromkeys(("1", "7.2", "8.1", "8.2"), "source_not_official"),
     )  # fmt: skip
     assert eqf(tables, "HR", "HKO", "6.st", date(2021, 2, 26)) == "not_in_force"
     assert eqf(tables, "HR", "HKO", "6.st", date(2021, 2, 27)) == 6
@@ -184,7 +187,7 @@ def test_14_cyprus_only_7c_is_a_master(tables):
 
 def test_15_malta_a_and_b_are_below(tables):
     """MFHEA interactive MQF."""
-    check(tables, "MT", "MQF", {"A": "below_eqf", "B": "below_eqf", "1": 1, "7": 7})
+    check(tables, "MT", "MQF", {"A": "below_eqf", "B": "below_eqf"})
     assert tables.level("MT", "MQF", "7", TODAY).cycle is None
 
 
@@ -219,10 +222,10 @@ def test_19_italy_master_is_not_a_cycle(tables):
 
 @pytest.mark.parametrize(
     ("country", "framework", "level"),
-    [("FI", "FiNQF", "8"), ("SE", "SeQF", "8"), ("SI", "SOK", "9"), ("HR", "HKO", "8.1")],
+    [("FI", "FiNQF", "8"), ("SE", "SeQF", "8"), ("SI", "SOK", "9")],
 )
 def test_20_eqf_8_without_a_doctorate(tables, country, framework, level):
-    """OPH; Ordinance 2015:545; nok.si; azvo.hr. No cycle is made from the level: rules add none."""
+    """OPH; Ordinance 2015:545; nok.si. No cycle is made from the level: rules add none."""
     assert eqf(tables, country, framework, level) == 8
     assert eqf(tables, "SE", "SeQF", "6") == 6
 
