@@ -30,6 +30,14 @@ __all__ = ["HOMOGLYPHS", "LevelMatch", "Levels", "NoLevel", "NoLevelReason", "ve
 APPROXIMATE_DATE_TOLERANCE = timedelta(days=365)
 """A person decides about dates that lie this close to an approximate date."""
 _CACHE_SIZE = 50_000
+_UNDECIDED = frozenset(
+    {
+        NoLevelReason.NO_CORRESPONDENCE,
+        NoLevelReason.SOURCE_NOT_OFFICIAL,
+        NoLevelReason.FIRST_DAY_UNKNOWN,
+    }
+)
+"""Reasons for which a row neither supports nor contradicts a level that a record declares."""
 
 
 class _Row(Struct, frozen=True):
@@ -221,7 +229,8 @@ class Levels:
         """Return the rows that state a declared EQF level, one for each framework, or why not.
 
         Each framework of the country that has a row for this EQF level and holds on the day must
-        state it, unless ``framework`` names one.
+        state it, unless ``framework`` names one. A framework whose row may not issue the level, or
+        does not tie it to the EQF, neither supports nor contradicts.
         """
         system = self._aliases.get(country)
         if system is None:
@@ -236,10 +245,15 @@ class Levels:
             for answer in answers
             if isinstance(answer, LevelMatch) or answer.reason is not NoLevelReason.NOT_IN_FORCE
         ]
-        for answer in in_force or answers:
+        decisive = [
+            answer
+            for answer in in_force
+            if isinstance(answer, LevelMatch) or answer.reason not in _UNDECIDED
+        ]
+        for answer in decisive or in_force or answers:
             if isinstance(answer, NoLevel):
                 return answer
-        matches = tuple(answer for answer in in_force if isinstance(answer, LevelMatch))
+        matches = tuple(answer for answer in decisive if isinstance(answer, LevelMatch))
         return matches or NoLevel(reason=NoLevelReason.LEVEL_UNKNOWN)
 
     def _answer_for_eqf(

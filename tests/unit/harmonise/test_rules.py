@@ -124,6 +124,7 @@ def test_r4_the_wrong_pairs_of_official_samples(tables, country, framework, leve
         ("CY", 7, DAY, ["CyQF/7a"]),
         ("FR", 6, date(2011, 6, 1), ["FR/RNCP-1969/II"]),
         ("ES", 5, date(2023, 6, 1), ["ES/MECES/1", "ES/MECU/5"]),
+        ("ES", 7, date(2023, 6, 1), ["ES/MECES/3"]),
     ],
 )
 def test_r4_a_row_of_the_country_supports_a_declared_level(tables, country, declared, on, rows):
