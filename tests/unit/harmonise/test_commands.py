@@ -27,7 +27,7 @@ def ask(*words):
 def test_level_command_shows_the_source():
     said = ask("level", "IE", "NFQ", "8", "--on", "2020-06-30").output
     assert said.startswith("IE NFQ 8 on 2020-06-30: EQF 6\n")
-    assert "NFQ@2003-10-01" in said
+    assert "NFQ@2003-11-01" in said
     assert "referenced 2009" in said
 
 
@@ -77,7 +77,7 @@ def test_level_command_reads_a_file(tmp_path):
     assert [(row["no"], row["level"], row["eqf_level"], row["reason"]) for row in answers] == [
         ("1", "8", "6", ""), ("2", "3", "", "framework_required"), ("3", "4+", "4", ""), ("4", "1", "", "country_unknown"),
     ]  # fmt: skip
-    assert answers[0]["table_version"] == "NFQ@2003-10-01"
+    assert answers[0]["table_version"] == "NFQ@2003-11-01"
     assert answers[0]["source"]
 
 
