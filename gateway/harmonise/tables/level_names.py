@@ -55,11 +55,15 @@ def fold(text: str) -> str:
 
 
 class NamedLevel(Struct, frozen=True):
-    """A level that a text may mean. ``says_framework`` is false for words as plain as "Level 6"."""
+    """A level that a text may mean.
+
+    ``plain`` is the level in words as plain as "Level 6", as the document writes it. It is empty
+    if the text says the framework.
+    """
 
     framework: str
     level: str
-    says_framework: bool
+    plain: str = ""
 
 
 class LevelNames:
@@ -115,13 +119,14 @@ def _level_names(key: str, framework: Framework) -> Iterator[tuple[str, NamedLev
     for version in framework.versions:
         for row in version.levels:
             if row.uri:
-                named = NamedLevel(key, row.level, says_framework=True)
+                named = NamedLevel(key, row.level)
                 label = LEVEL_LABELS.get(row.uri)
                 for text in (*_uri_spellings(row.uri), *((label,) if label else ())):
                     yield text, named
             for pattern, says in words:
                 for text in (row.level, *row.also):
-                    yield pattern.replace("{level}", text), NamedLevel(key, row.level, says)
+                    named = NamedLevel(key, row.level, "" if says else text)
+                    yield pattern.replace("{level}", text), named
 
 
 def _mentions(names: tuple[str, ...]) -> Callable[[str], bool]:

@@ -171,20 +171,20 @@ class Levels:
         if not named:
             return None
         owners = {one.framework for one in named}
+        plain = {one.plain for one in named if one.plain and framework is None}
+        for level in plain:  # such words are as ambiguous as the level alone
+            owners.update(self._frameworks_by_level[system, level])
         if len(owners) > 1 or (
-            framework is None
-            and system in self._systems_with_ambiguous_numbers
-            and any(one.level.isdigit() and not one.says_framework for one in named)
+            system in self._systems_with_ambiguous_numbers
+            and any(level.isascii() and level.isdigit() for level in plain)
         ):
             return NoLevel(
                 reason=NoLevelReason.FRAMEWORK_REQUIRED,
                 level=text,
                 frameworks=tuple(sorted(self._frameworks[system])),
             )
-        return one_of(
-            text,
-            [self._in_system(system, one.framework, one.level, reference_date) for one in named],
-        )
+        levels = dict.fromkeys((one.framework, one.level) for one in named)
+        return one_of(text, [self._in_system(system, *level, reference_date) for level in levels])
 
     def _in_system(
         self, system: str, framework: str | None, level: str, reference_date: date | None

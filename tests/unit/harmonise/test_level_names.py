@@ -81,7 +81,7 @@ frameworks:
   NEW:
     name: New Framework
     also: [NF, "Nový rámec", Frame]
-    around: ["niveau {{level}}", "NF-niveau {{level}}", "niveau {{level}} NF", "{{level}}. úroveň NF"]
+    around: ["niveau {{level}}", "NF-niveau {{level}}", "niveau {{level}} NF", "{{level}}. úroveň NF", "stage {{level}}"]
     versions:
       - from: 2010-01-01
         dates: verified
@@ -143,6 +143,9 @@ def row_of(found: LevelMatch | NoLevel) -> str:
         (None, "niveau 5", "framework_required"),
         ("Frame", "6", "framework_required"),
         ("Frames", "6", "framework_unknown"),
+        (None, "stage 5", "framework_required"),
+        (None, "stage 6", "XX/NEW/6"),
+        ("NEW", "stage 5", "XX/NEW/5"),
         (None, "niveau 7", "level_unknown"),
         (None, "niveau  6", "level_unknown"),
         (None, " niveau 6", "level_unknown"),
