@@ -221,7 +221,7 @@ def test_r6_a_framework_that_did_not_hold_at_the_award(tables):
 
 
 def test_r6_approximate_days_are_only_noted(tables):
-    award = {"nqf_framework": "MKKR", "nqf_level": "6", "awarded_on": date(2012, 8, 1)}
+    award = {"nqf_framework": "MKKR", "nqf_level": "6", "awarded_on": date(2012, 6, 1)}
     assert "review_dates" in codes(run(tables, award, "HU"))
 
 
