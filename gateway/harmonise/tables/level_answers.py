@@ -161,6 +161,21 @@ def outside_eqf(since: date) -> str:
     return f"outside the EQF since {since.day} {since:%B %Y}"
 
 
+def of_the_day(answers: list[LevelMatch | NoLevel]) -> LevelMatch | NoLevel | None:
+    """Return the answer of the one framework that has the level on the day, if there is one.
+
+    Frameworks that follow one another may share a name. A day near an uncertain change of
+    frameworks gives several answers, so it decides nothing.
+    """
+    absent = {NoLevelReason.NOT_IN_FORCE, NoLevelReason.LEVEL_UNKNOWN}
+    held = [
+        answer
+        for answer in answers
+        if isinstance(answer, LevelMatch) or answer.reason not in absent
+    ]
+    return held[0] if len(held) == 1 else None
+
+
 def one_of(text: str, answers: list[LevelMatch | NoLevel]) -> LevelMatch | NoLevel:
     """Return the one answer that holds on the day, or say that the text may mean several levels.
 

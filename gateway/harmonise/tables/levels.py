@@ -19,6 +19,7 @@ from gateway.harmonise.tables.level_answers import (
     NoLevel,
     NoLevelReason,
     answer_of_row,
+    of_the_day,
     one_of,
     version_label,
     without_level,
@@ -137,7 +138,10 @@ class Levels:
             )
         keys = self._framework_keys(system, framework)
         if len(keys) > 1:
-            return NoLevel(reason=NoLevelReason.FRAMEWORK_REQUIRED, level=level, frameworks=keys)
+            answers = [self.find(country, key, level, reference_date) for key in keys]
+            return (reference_date and of_the_day(answers)) or NoLevel(
+                reason=NoLevelReason.FRAMEWORK_REQUIRED, level=level, frameworks=keys
+            )
         framework = keys[0] if keys else None
         answer = self._under_any_name(system, framework, level, reference_date)
         if answer is not None:
@@ -174,17 +178,20 @@ class Levels:
         plain = {one.plain for one in named if one.plain and framework is None}
         for level in plain:  # such words are as ambiguous as the level alone
             owners.update(self._frameworks_by_level[system, level])
+        levels = dict.fromkeys((one.framework, one.level) for one in named)
+        answers = [self._in_system(system, *level, reference_date) for level in levels]
         if len(owners) > 1 or (
             system in self._systems_with_ambiguous_numbers
             and any(level.isascii() and level.isdigit() for level in plain)
         ):
+            if reference_date and not plain and (held := of_the_day(answers)):
+                return held
             return NoLevel(
                 reason=NoLevelReason.FRAMEWORK_REQUIRED,
                 level=text,
                 frameworks=tuple(sorted(self._frameworks[system])),
             )
-        levels = dict.fromkeys((one.framework, one.level) for one in named)
-        return one_of(text, [self._in_system(system, *level, reference_date) for level in levels])
+        return one_of(text, answers)
 
     def _in_system(
         self, system: str, framework: str | None, level: str, reference_date: date | None

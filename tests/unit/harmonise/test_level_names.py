@@ -68,7 +68,11 @@ def test_every_eu_name_of_a_framework_is_understood(tables):
             if framework.uri:
                 names += [framework.uri, FRAMEWORK_LABELS[framework.uri]]
             for name in names:
-                assert tables.level(mapping.country, name, level, date(2024, 6, 1)) == expected
+                found = tables.level(mapping.country, name, level, date(2024, 6, 1))
+                if found != expected:  # frameworks that follow one another share a name
+                    others = [one for one in mapping.frameworks.values() if name in one.also]
+                    assert len(others) > 1, (mapping.country, name)
+                    assert getattr(expected, "reason", "") in {"not_in_force", "level_unknown"}
                 checked += 1
     assert checked > 200
 
@@ -77,11 +81,14 @@ TABLE = """
 country: XX
 name: Example
 {top}
+sources:
+  act:
+    {{kind: act, title: Example act, article: "1", gazette: "G 1", read: 2026-11-30, states: [pairing]}}
 frameworks:
   NEW:
     name: New Framework
     also: [NF, "Nový rámec", Frame]
-    around: ["niveau {{level}}", "NF-niveau {{level}}", "niveau {{level}} NF", "{{level}}. úroveň NF", "stage {{level}}"]
+    around: ["niveau {{level}}", "NF-niveau {{level}}", "niveau {{level}} NF", "{{level}}. úroveň NF", "stage {{level}}", "Frame {{level}}"]
     versions:
       - from: 2010-01-01
         dates: verified
@@ -96,7 +103,7 @@ frameworks:
   OLD:
     name: Old Scale
     also: [Frame]
-    around: ["niveau {{level}}"]
+    around: ["niveau {{level}}", "Frame {{level}}"]
     versions:
       - from: 1970-01-01
         until: 2009-12-31
@@ -111,7 +118,7 @@ frameworks:
 ON = date(2020, 1, 1)
 
 
-def load(folder, top="note: nothing", text=TABLE, source="source: Example act"):
+def load(folder, top="note: nothing", text=TABLE, source="sources: [act]"):
     (folder / "xx.yaml").write_text(text.format(top=top, source=source), encoding="utf-8")
     return Tables.load(folder)
 
@@ -141,7 +148,7 @@ def row_of(found: LevelMatch | NoLevel) -> str:
         ("nf", "niveau 5", "XX/NEW/5"),
         ("Old Scale", "niveau 5", "XX/OLD/5"),
         (None, "niveau 5", "framework_required"),
-        ("Frame", "6", "framework_required"),
+        ("Frame", "6", "XX/NEW/6"),
         ("Frames", "6", "framework_unknown"),
         (None, "stage 5", "framework_required"),
         (None, "stage 6", "XX/NEW/6"),
@@ -159,6 +166,16 @@ def row_of(found: LevelMatch | NoLevel) -> str:
 )
 def test_only_whole_declared_spellings_are_understood(example, framework, text, row):
     assert row_of(example.level("XX", framework, text, ON)) == row
+
+
+def test_frameworks_that_follow_one_another_may_share_a_name(example):
+    """The day decides between them. Without a day, or where both hold, the key is needed."""
+    for day, row in ((ON, "XX/NEW/5"), (date(2000, 1, 1), "XX/OLD/5")):
+        assert row_of(example.level("XX", "Frame", "5", day)) == row
+        assert row_of(example.level("XX", None, "Frame 5", day)) == row
+        assert row_of(example.level("XX", None, "niveau 5", day)) == "framework_required"
+    for framework, text in (("Frame", "5"), (None, "Frame 5")):
+        assert row_of(example.level("XX", framework, text, None)) == "framework_required"
 
 
 def test_plain_words_are_as_ambiguous_as_the_number_alone(tmp_path):
