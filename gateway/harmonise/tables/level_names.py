@@ -50,6 +50,8 @@ def fold(text: str) -> str:
     Case, the two ways to encode an accent, and the kinds of blank, hyphen and apostrophe do not
     matter. Every other character does.
     """
+    if text.isascii():
+        return text.lower()
     folded = normalize("NFC", text).casefold().replace(_DOTTED_I, "i")
     return normalize("NFC", folded).translate(_SIGNS)
 
