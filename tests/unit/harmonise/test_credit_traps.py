@@ -63,13 +63,11 @@ def test_trap_1_credits_per_year_distinguish_units(tables):
     ("country", "unit", "amount"),
     [
         ("NO", "vekttall", "20"),
-        ("UK-ENI", "CATS", "120"),
-        ("UK-WLS", "CQFW", "120"),
-        ("UK-SCT", "SCQF", "120"),
+        ("SE", "poang (p)", "40"),
     ],
 )
 def test_trap_2_fixed_ratios(tables, country, unit, amount):
-    """frieord.no; NARIC guide; soton.ac.uk; scqf.org.uk: one full-time year is 60 ECTS."""
+    """NARIC guide; UKÄ: one full-time year is 60 ECTS."""
     assert ects(tables, country, unit, amount) == Decimal("60.00")
 
 
@@ -88,12 +86,12 @@ def test_trap_3_other_credits_never_become_ects(tables, country, unit, sector):
 
 
 def test_trap_4_hours_use_the_country_range(tables):
-    """tudublin.ie 20-25; UG 2002 25; onderwijsinspectie.nl 28; two UK credits of ten hours."""
+    """tudublin.ie 20-25; UG 2002 25; onderwijsinspectie.nl 28; DL 42/2005 25-28."""
     ranges = {
         place: tables.credits(place, unit, Decimal(10), "HE", date(2020, 1, 1)).hours
-        for place, unit in (("IE", "ECTS"), ("AT", "ECTS"), ("NL", "EC"), ("UK-ENI", "CATS"))
+        for place, unit in (("IE", "ECTS"), ("AT", "ECTS"), ("NL", "EC"), ("PT", "crédito ECTS"))
     }
-    assert ranges == {"IE": (20, 30), "AT": (25, 25), "NL": (28, 28), "UK-ENI": (20, 20)}
+    assert ranges == {"IE": (20, 30), "AT": (25, 25), "NL": (28, 28), "PT": (25, 28)}
 
 
 def test_trap_5_rounding_happens_once(tables):
@@ -102,7 +100,7 @@ def test_trap_5_rounding_happens_once(tables):
     assert (found.exact, found.points) == (Fraction(240), Decimal("240.00"))
     assert tables.credits("NL", "SBU", Decimal(1680), "HE", None).points == Decimal("60.00")
     assert ects(tables, "NL", "SBU", "1680", None) == "sector_required"
-    assert ects(tables, "UK-ENI", "CATS", "15") == Decimal("7.50")
+    assert ects(tables, "SE", "poang (p)", "15") == Decimal("22.50")
 
 
 @pytest.mark.parametrize(

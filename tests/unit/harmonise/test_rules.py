@@ -142,7 +142,7 @@ def test_r4_a_row_of_the_country_supports_a_declared_level(tables, country, decl
     ("country", "declared", "on", "code", "reason"),
     [
         ("NO", 6, date(2009, 6, 1), "eqf_declared_unsupported", "not_in_force"),
-        ("PL", 5, date(2015, 3, 17), "review_dates", "review_dates"),
+        ("HU", 5, date(2012, 3, 17), "review_dates", "review_dates"),
         ("CH", 7, DAY, "eqf_declared_unsupported", "indirect_via_cycle"),
         ("NO", 1, DAY, "eqf_declared_unsupported", ""),
         ("UA", 6, DAY, "eqf_declared_unsupported", ""),
@@ -270,7 +270,7 @@ def test_r8_hours_per_credit_use_the_country_range(tables):
         )
 
     assert codes(hours("IE", "ECTS", 5, 100)) == set()
-    assert codes(hours("UK-ENI", "CATS", 10, 100)) == set()
+    assert codes(hours("PT", "crédito ECTS", 5, 140)) == set()
     assert codes(hours("AT", "ECTS", 5, 150)) == {"hours_per_credit_unusual"}
     assert refused(hours("AT", "ECTS", 5, 50)) == ("hours_per_credit_impossible", "workload_hours")
 
