@@ -148,7 +148,8 @@ def format_record(item: PreviewedRecord) -> Iterator[str]:
             yield f"    country of the record: {known}"
         yield from _format_targets(item, outcome.record)
         for lookup in outcome.provenance.lookups:
-            yield f"    {lookup.field} from table {lookup.table}: row {lookup.row}, {lookup.source}"
+            row = f"row {lookup.row}, {lookup.source}" if lookup.row else "no row decides"
+            yield f"    {lookup.field} from table {lookup.table}: {row}"
         for issue in outcome.provenance.issues:
             yield f"    issue {issue.code} at {issue.field}"
     elif isinstance(outcome, Rejected):

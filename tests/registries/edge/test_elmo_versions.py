@@ -411,3 +411,12 @@ def test_preview_says_where_a_namespace_of_another_version_goes(tmp_path: Path):
     result = CliRunner().invoke(app, ["preview", file, "--sample", str(sample)])
     output = f"{result.output} {result.exception}"
     assert "add its namespace under `namespace_versions`" in " ".join(output.split())
+
+
+def test_preview_says_that_no_row_decides(tmp_path: Path):
+    credit = "<credit><scheme>xyz</scheme><value>3</value></credit>"
+    sample = tmp_path / "results.xml"
+    sample.write_text(elmo(course(more=credit)), encoding="utf-8")
+    file = str(ROOT / "connectors/eu-emrex.yaml")
+    output = CliRunner().invoke(app, ["preview", file, "--sample", str(sample)]).output
+    assert "credit_points from table NO/credits: no row decides" in output
