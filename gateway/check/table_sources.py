@@ -31,8 +31,7 @@ def check_sources(mapping: Mapping, document: YamlDocument, today: date) -> Iter
     for name, source in mapping.sources.items():
         yield from _source(source, document, ("sources", name), today)
     yield from _uses(mapping, document)
-    if mapping.sources:
-        yield from _days(mapping, document)
+    yield from _days(mapping, document)
     yield from _rows_that_may_not_issue(mapping, document)
 
 

@@ -36,10 +36,9 @@ def states_credits(unit: CreditUnit) -> bool:
 
 def may_issue_level(mapping: Mapping, version: FrameworkVersion, level: NationalLevel) -> bool:
     """Return whether an official source that a person read states the level of a row."""
-    sources = mapping.sources_of(level, version)
-    return not mapping.sources or official_source(sources, "pairing") is not None
+    return official_source(mapping.sources_of(level, version), "pairing") is not None
 
 
 def may_issue_credits(mapping: Mapping, unit: CreditUnit) -> bool:
     """Return whether an official source that a person read states the value of a unit."""
-    return not mapping.sources or official_source(mapping.sources_of(unit), "unit") is not None
+    return official_source(mapping.sources_of(unit), "unit") is not None

@@ -59,6 +59,8 @@ streams:
 """
 MAPPING = """country: "NO"
 name: Norway
+sources:
+  act: {kind: act, title: A law, article: "1", gazette: G 1, read: 2026-11-30, states: [pairing, dates, unit, scale]}
 frameworks:
   NKR:
     name: Framework
@@ -66,14 +68,14 @@ frameworks:
       - from: 2011-12-15
         relation: referenced
         confidence: verified
-        source: "a law"
+        sources: [act]
         levels:
           - {level: "6", eqf: 6}
           - {level: "7", eqf: 7}
 credits:
-  - {unit: studiepoeng, system: "NO", sector: HE, conversion: identity, ects: 1, confidence: verified, source: "a law"}
+  - {unit: studiepoeng, system: "NO", sector: HE, conversion: identity, ects: 1, from: 2003-07-01, confidence: verified, sources: [act]}
 grading:
-  - {scale: A-F, sector: HE, best: A, worst: F, pass: E, direction: table, values: [A, B, C, D, E, F], confidence: verified, source: "a law"}
+  - {scale: A-F, sector: HE, best: A, worst: F, pass: E, direction: table, values: [A, B, C, D, E, F], confidence: verified, sources: [act]}
 """
 _FINDING = re.compile(
     r"(?P<file>\S+?)(:(?P<line>\d+):(?P<column>\d+))?: (?P<code>[a-z0-9-]+): (?P<message>.*)"

@@ -59,12 +59,14 @@ streams:
 """
 TABLE = """country: "NO"
 name: Norway
+sources:
+  act: {kind: act, title: Law, article: "1", gazette: "1", read: 2026-11-30, address: "https://example.org", states: [pairing]}
 frameworks:
   NKR:
     name: Framework
     versions:
-      - {from: 2011-12-15, relation: referenced, confidence: verified, source: law, levels: [{level: "6", eqf: 6}]}
-credits: [{unit: a, system: "NO", sector: HE, conversion: fixed_ratio, ects: "10/7", confidence: verified, source: law}]
+      - {from: 2011-12-15, relation: referenced, confidence: verified, sources: [act], levels: [{level: "6", eqf: 6}]}
+credits: [{unit: a, system: "NO", sector: HE, conversion: fixed_ratio, ects: "10/7", undated: old, safe_from: 1995-01-01, confidence: verified, sources: [act]}]
 """
 DOCUMENT = '<l xmlns="urn:x"><r id="1"><t xml:lang="nb">M\u00fcller<!-- c --><?p i?></t><d>2026-02-28</d></r><r id="2"/></l>'
 VALUE = '{"items": [{"id": "1", "n": 7.5, "t": null, "d": [true, {"a": "\\u00e9"}]}], "next": "x"}'
