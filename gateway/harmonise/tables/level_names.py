@@ -1,7 +1,7 @@
 """Understand the names of frameworks and levels that documents print.
 
 A document may print the EU's label of a level ("NFQ Level 8"), the URI of its EU concept, or words
-around it ("niveau 6 RNCP"). A text is understood only if it equals a declared spelling in full.
+around it ("Niveau 6 des DQR"). A text is understood only if it equals a declared spelling in full.
 Nothing is trimmed or guessed.
 """
 

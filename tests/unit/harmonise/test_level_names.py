@@ -7,6 +7,7 @@ from datetime import date
 import pytest
 
 from gateway.config.eu_levels import FRAMEWORK_LABELS, LEVEL_LABELS
+from gateway.harmonise.record_rules import apply_record_rules
 from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.harmonise.tables.level_names import fold
 from gateway.harmonise.tables.levels import LevelMatch, NoLevel, NoLevelReason
@@ -244,3 +245,22 @@ def test_a_connector_may_name_a_framework_by_any_of_its_names(example, tables):
     assert not example.has_framework("XX", "NE")
     assert not example.has_framework("YY", "NEW")
     assert tables.has_framework("DE", "German National Qualifications Framework")
+
+
+@pytest.mark.parametrize(
+    ("framework", "text"),
+    [
+        (None, "NFQ Level 8"),
+        ("Irish National Framework of Qualifications", "8"),
+        ("nfq", "IE NQF Level 8"),
+        ("NFQ", "8"),
+    ],
+)
+def test_a_record_holds_the_level_and_the_framework_of_the_row(tables, framework, text):
+    values = {"nqf_level": text, "awarded_on": date(2020, 6, 30), "kind": "degree"}
+    if framework:
+        values["nqf_framework"] = framework
+    record = apply_record_rules(values, country="IE", emits="credential", tables=tables)[0]
+    assert (record["nqf_framework"], record["nqf_level"]) == ("NFQ", "8")
+    assert record["eqf_level"] == 6
+    assert record["nqf_uri"].startswith("http://data.europa.eu/snb/qdr/c_")
