@@ -22,6 +22,8 @@ def main() -> None:
             app(prog_name="gateway")
         finally:
             _report_unreadable_records()
+            if sys.stdout is not None and not sys.stdout.closed:
+                sys.stdout.flush()  # the reader may have closed it; the interpreter would complain
     except ConfigError as error:
         for finding in error.findings:
             print(finding, file=sys.stderr)  # noqa: T201
