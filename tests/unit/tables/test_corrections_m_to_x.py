@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from datetime import date
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
+from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.harmonise.tables.credits import CreditMatch
-from gateway.harmonise.tables.levels import LevelMatch
+from gateway.harmonise.tables.level_answers import LevelMatch
+
+MAPPINGS = Path(__file__).parents[3] / "mappings"
+
+
+@pytest.fixture(scope="module")
+def tables() -> Tables:
+    return Tables.load(MAPPINGS)
 
 
 def level(tables, country, framework, name, on):
