@@ -54,7 +54,7 @@ def coverage(
     Below the table are the rows that issue nothing, with the reason.
     """
     from gateway.check.table_coverage import reviewable
-    from gateway.cli.country_argument import read_country
+    from gateway.cli.country_argument import parts_of, read_country
     from gateway.errors import UsageError
     from gateway.harmonise.tables.compiled_tables import Tables
 
@@ -69,7 +69,9 @@ def coverage(
         code = read_country(country, tables)
         found = [one for one in found if code in (one.country, *one.also)]
         if not found:
-            raise UsageError(f"{code} has no levels and no units of credit in the tables")
+            parts = ", ".join(parts_of(code, tables))
+            hint = f"; name one of its parts: {parts}" if parts else ""
+            raise UsageError(f"{code} has no levels and no units of credit in the tables{hint}")
     if format_:
         print(_review(found[0], folder, tables, today, format_), end="")
         return

@@ -31,3 +31,7 @@ class SafeConsole(Console):
         for segment in super().render(renderable, options):
             text = segment.text if segment.control else printable(segment.text)
             yield Segment(text, segment.style, segment.control)
+
+    def on_broken_pipe(self) -> None:
+        """End the command as at every other output that its reader has closed: with exit code 0."""
+        raise BrokenPipeError

@@ -139,7 +139,7 @@ class Levels:
         keys = self._framework_keys(system, framework)
         if len(keys) > 1:
             answers = [self.find(country, key, level, reference_date) for key in keys]
-            return (reference_date and of_the_day(answers)) or NoLevel(
+            return of_the_day(answers) or NoLevel(
                 reason=NoLevelReason.FRAMEWORK_REQUIRED, level=level, frameworks=keys
             )
         framework = keys[0] if keys else None
@@ -184,7 +184,7 @@ class Levels:
             system in self._systems_with_ambiguous_numbers
             and any(level.isascii() and level.isdigit() for level in plain)
         ):
-            if reference_date and not plain and (held := of_the_day(answers)):
+            if not plain and (held := of_the_day(answers)):
                 return held
             return NoLevel(
                 reason=NoLevelReason.FRAMEWORK_REQUIRED,

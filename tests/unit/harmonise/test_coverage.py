@@ -133,6 +133,7 @@ def test_the_figures_of_a_country_agree_with_its_answers(tables):
         (("--country", "FI", "--format", "csv", "--json"), "not both"),
         (("--country", "finnland"), "did you mean FI"),
         (("--country", "US"), "US has no levels"),
+        (("--country", "be"), "name one of its parts: BE-DG, BE-FL, BE-FR"),
     ],
 )
 def test_a_wrong_command_is_explained(words, message):

@@ -88,6 +88,17 @@ def test_a_framework_has_its_names_in_its_languages(tables, country, name, key):
     assert found == tables.level(country, key, "5", ON)
 
 
+def test_a_name_that_two_frameworks_share_is_decided_by_level_and_day(tables):
+    """The French register held the levels of 1969 until 2019, and holds those of 2019 since."""
+    for framework, text in (("RNCP", "V"), ("RNCP", "niveau V"), (None, "niveau V RNCP")):
+        found = tables.level("FR", framework, text, date(2012, 6, 1))
+        assert (found.row, found.eqf) == ("FR/RNCP-1969/V", 3)
+    for day in (ON, None):
+        for framework, text in (("RNCP", "5"), ("RNCP", "niveau 5"), (None, "niveau 5 RNCP")):
+            found = tables.level("FR", framework, text, day)
+            assert (found.row, found.eqf) == ("FR/CNCP/5", 5)
+
+
 def test_every_declared_text_has_the_answer_of_its_level(tables):
     """Words around a level give what the level gives, or ask for the framework. Never more."""
     checked = 0
