@@ -53,8 +53,15 @@ class PrintableStream:
         self.plain = plain
 
     def write(self, text: str) -> int:
-        """Write a text, and return its length."""
-        self.plain.write(printable(text))
+        """Write a text, and return its length.
+
+        A reader that has closed the output raises a ``BrokenPipeError`` without a number. The
+        library of the command line ends a command with exit code 1 at one that has a number.
+        """
+        try:
+            self.plain.write(printable(text))
+        except BrokenPipeError:
+            raise BrokenPipeError from None
         return len(text)
 
     def writelines(self, lines: list[str]) -> None:

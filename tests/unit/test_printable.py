@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import unicodedata
@@ -69,3 +70,13 @@ def test_stream_writes_printable_text_and_offers_no_bytes() -> None:
     assert stream.encoding == "utf-8"
     assert plain_stream(stream) is plain  # type: ignore[arg-type]
     assert plain_stream(plain) is plain
+
+
+def test_a_closed_output_has_no_number_that_a_library_takes_for_a_failure():
+    class Closed(io.StringIO):
+        def write(self, _text: str) -> int:
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    with pytest.raises(BrokenPipeError) as found:
+        PrintableStream(Closed()).write("text")
+    assert found.value.errno is None
