@@ -13,6 +13,7 @@ from pathlib import Path
 from gateway.check.crosswalks import check_crosswalks
 from gateway.check.institution_lists import check_institutions
 from gateway.check.table_sources import check_sources
+from gateway.config.eu_levels import EU_LEVELS_BASE_URI, EU_LEVELS_DAY, LEVEL_LABELS
 from gateway.config.mapping_tables import (
     RELATIONS_WITH_LEVEL,
     CreditUnit,
@@ -186,6 +187,14 @@ def _concepts(
         for index, level in enumerate(version.levels):
             if level.uri is None:
                 continue
+            if level.uri.startswith(EU_LEVELS_BASE_URI) and level.uri not in LEVEL_LABELS:
+                yield document.make_finding(
+                    "concept-unknown",
+                    (*place, "versions", number, "levels", index, "uri"),
+                    f"the EU's list of national levels of {EU_LEVELS_DAY} has no such concept; "
+                    "correct it, or its label is not understood",
+                    severity="warning",
+                )
             eqf, text = concepts.setdefault(level.uri, (level.eqf, level.level))
             if None not in {eqf, level.eqf} and eqf != level.eqf:
                 concept_place = (*place, "versions", number, "levels", index, "uri")

@@ -164,11 +164,7 @@ def _unknown_framework(
             return ""
         return "is a framework of no country; correct it"
     level = tables.level(connector.country, framework, "", None)
-    if not isinstance(level, NoLevel):
-        return ""
-    if level.reason is NoLevelReason.FRAMEWORK_REQUIRED:
-        return f"is the name of {' and '.join(level.frameworks)}; write one of them"
-    if level.reason is not NoLevelReason.FRAMEWORK_UNKNOWN:
+    if not (isinstance(level, NoLevel) and level.reason is NoLevelReason.FRAMEWORK_UNKNOWN):
         return ""
     available = ", ".join(level.frameworks) or "none"
     return f"is not in mappings/{connector.country.lower()}.yaml; it has {available}"

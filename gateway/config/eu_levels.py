@@ -14,6 +14,8 @@ EU_LEVELS_BASE_URI: Final = "http://data.europa.eu/snb/qdr/"
 _DATA: Final[dict[str, Any]] = json.loads(
     Path(__file__).with_suffix(".json").read_text(encoding="utf-8")
 )
+EU_LEVELS_DAY: Final[str] = _DATA["published"]
+"""The day on which this edition of the list was published."""
 FRAMEWORK_LABELS: Final[dict[str, str]] = {
     EU_LEVELS_BASE_URI + concept: label for concept, label in _DATA["frameworks"].items()
 }

@@ -6,6 +6,7 @@ from datetime import date
 
 import pytest
 
+from gateway.check.mapping_tables import check_mappings
 from gateway.config.eu_levels import FRAMEWORK_LABELS, LEVEL_LABELS
 from gateway.harmonise.record_rules import apply_record_rules
 from gateway.harmonise.tables.compiled_tables import Tables
@@ -264,3 +265,12 @@ def test_a_record_holds_the_level_and_the_framework_of_the_row(tables, framework
     assert (record["nqf_framework"], record["nqf_level"]) == ("NFQ", "8")
     assert record["eqf_level"] == 6
     assert record["nqf_uri"].startswith("http://data.europa.eu/snb/qdr/c_")
+
+
+def test_check_finds_a_concept_that_the_list_of_the_eu_does_not_have(tmp_path):
+    text = TABLE.replace('"4+", eqf: 4', '"4+", eqf: 4, uri: c_00000000')
+    load(tmp_path, text=text)
+    found = [one for one in check_mappings(tmp_path) if one.code == "concept-unknown"]
+    assert len(found) == 1
+    assert found[0].severity == "warning"
+    assert "has no such concept" in found[0].message
