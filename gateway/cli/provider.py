@@ -58,9 +58,8 @@ def provider(
     day = parse_day(on) or datetime.now(UTC).date()
     settings = load_settings()
     tables = Tables.load(mappings or settings.mappings)
-    answers = look_up(
-        asyncio.run(load_providers(settings)), tables.institutions, country, number, given, day
-    )
+    providers, country = asyncio.run(load_providers(settings)), country.strip().upper()
+    answers = look_up(providers, tables.institutions, country, number, given, day)
     if as_json:
         facts = {
             "looked_for": answers.looked_for,

@@ -231,14 +231,16 @@ def print_changes(country: str) -> int:
 def select_connectors(config: LoadedConfig, country: str) -> list[str]:
     """Return the names of the connectors of a country, or the connector with this name.
 
-    Connectors that hold records of several countries belong to each country.
+    Connectors that hold records of several countries belong to each country. Capitals of a country
+    do not matter.
     Raises :class:`~gateway.errors.UsageError` if there is none.
     """
-    is_country = country not in config.connectors and not country_code_problem(country)
+    code = country if country in config.connectors else country.upper()
+    is_country = code not in config.connectors and not country_code_problem(code)
     names = [
         name
         for name, connector in config.connectors.items()
-        if country in {name, connector.country, connector.country[:2]}
+        if code in {name, connector.country, connector.country[:2]}
         or (is_country and connector.has_several_countries)
     ]
     if not names:

@@ -44,6 +44,7 @@ def test_country_has_the_connectors_of_several_countries(tmp_path: Path) -> None
         shutil.copy(ROOT / "connectors" / f"{name}.yaml", tmp_path)
     config = load_valid_connectors(settings_of(tmp_path))
     assert select_connectors(config, "NO") == ["eu-emrex"]
+    assert select_connectors(config, "no") == ["eu-emrex"]
     assert select_connectors(config, config.connectors["demo-rest"].country) == [
         "demo-rest",
         "eu-emrex",
