@@ -38,7 +38,7 @@ WithSources = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 QUESTION_COLUMNS = ("country", "framework", "level", "date")
-ANSWER_COLUMNS = ("eqf_level", "reason", "table_version", "source")
+ANSWER_COLUMNS = ("eqf_level", "reason", "table_version", "source", "remark")
 
 
 @app.command()
@@ -188,19 +188,18 @@ def _headline(found: LevelMatch | NoLevel, country: str, asked: str, day: date |
 
 def _level_lines(found: LevelMatch | NoLevel, tables: Tables, *, in_full: bool) -> dict[str, str]:
     from gateway.cli.source_lines import format_sources
-    from gateway.harmonise.tables.level_answers import NoLevel, outside_eqf
+    from gateway.harmonise.tables.level_answers import NoLevel
 
-    years = " and ".join(map(str, found.referenced_years))
+    years = ", ".join(map(str, found.referenced_years))
 
     return {
         "why": _reason(found.reason) if isinstance(found, NoLevel) else "",
         "frameworks": ", ".join(found.frameworks) if isinstance(found, NoLevel) else "",
-        "hint": f"possibly {found.hint.replace('|', ' or ')}; never published"
-        if isinstance(found, NoLevel) and found.hint
-        else "",
-        "country": outside_eqf(found.outside_eqf_since) if found.outside_eqf_since else "",
+        "hint": _hint(found),
+        "country": _outside(found),
         "row": found.row,
         "version": found.version,
+        "first day": found.undated,
         "relation": found.relation + (f", referenced {years}" if years else ""),
         "confidence": found.confidence,
         "source": format_sources(found.sources, "pairing", in_full=in_full) or found.source,
@@ -209,6 +208,17 @@ def _level_lines(found: LevelMatch | NoLevel, tables: Tables, *, in_full: bool) 
         "letters": "look-alike letters were replaced by Latin letters" if found.normalised else "",
         "tables": tables.digest,
     }
+
+
+def _hint(found: LevelMatch | NoLevel) -> str:
+    hint: str = getattr(found, "hint", "")
+    return f"possibly {hint.replace('|', ' or ')}; never published" if hint else ""
+
+
+def _outside(found: LevelMatch | NoLevel) -> str:
+    from gateway.harmonise.tables.level_answers import outside_eqf
+
+    return outside_eqf(found.outside_eqf_since) if found.outside_eqf_since else ""
 
 
 def _level_facts(
@@ -259,6 +269,7 @@ def _credit_lines(
         "hours": _format_range(hours) if hours else "",
         "row": found.row,
         "version": found.version,
+        "first day": found.undated,
         "confidence": found.confidence,
         "act": getattr(found, "act", ""),
         "source": format_sources(found.sources, "unit", in_full=in_full) or found.source,
@@ -348,6 +359,7 @@ def _answer(row: dict[str, str], tables: Tables) -> dict[str, str]:
         "reason": "" if stated else str(getattr(found, "reason", "")),
         "table_version": found.version,
         "source": found.source,
+        "remark": "; ".join(filter(None, (_hint(found), _outside(found)))),
     }
 
 

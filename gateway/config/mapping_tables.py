@@ -106,6 +106,13 @@ class StartedPeriod(ValidityPeriod, title="Started"):
         """The first day, or without one the first day on which it may issue."""
         return self.from_ or self.safe_from
 
+    @property
+    def undated_remark(self) -> str:
+        """Why there is no first day, and the day from which it may issue."""
+        if self.from_ or not self.undated:
+            return ""
+        return f"not known ({self.undated}); used from {self.safe_from or 'any day'}"
+
 
 class NationalLevel(ValidityPeriod, Sourced, title="Level"):
     """One national level. Its version supplies the facts that it leaves out."""

@@ -67,7 +67,10 @@ def _rows(lookup: Lookup, tables: Tables | None) -> Iterator[Found]:
                     if level.level == text:
                         yield mapping, level, mapping.sources_of(level, version)
         for unit in mapping.credits:
-            if unit.unit == rest and lookup.version == f"{unit.unit}@{unit.first_safe_day or 'undated'}":
+            if (
+                unit.unit == rest
+                and lookup.version == f"{unit.unit}@{unit.first_safe_day or 'undated'}"
+            ):
                 yield mapping, unit, mapping.sources_of(unit)
 
 

@@ -75,6 +75,7 @@ class CreditMatch(Struct, frozen=True, kw_only=True):
     act: str = ""
     note: str = ""
     sources: tuple[Source, ...] = ()
+    undated: str = ""
 
 
 class NoCredits(Struct, frozen=True, kw_only=True):
@@ -97,6 +98,7 @@ class NoCredits(Struct, frozen=True, kw_only=True):
     units: tuple[str, ...] = ()
     hint: str = ""
     sources: tuple[Source, ...] = ()
+    undated: str = ""
 
 
 class _Unit(Struct, frozen=True):
@@ -314,6 +316,7 @@ def _no_credits(reason: NoCreditsReason, name: str, named: tuple[_Unit, ...]) ->
         note=row.note or "",
         units=(row.unit,),
         sources=unit.sources,
+        undated=row.undated_remark,
     )
 
 
@@ -343,4 +346,5 @@ def _convert_amount(unit: _Unit, amount: Fraction) -> CreditMatch:
         act=row.act or "",
         note=row.note or "",
         sources=unit.sources,
+        undated=row.undated_remark,
     )

@@ -78,6 +78,7 @@ class LevelMatch(Struct, frozen=True, kw_only=True):
     sources: tuple[Source, ...] = ()
     referenced_years: tuple[int, ...] = ()
     outside_eqf_since: date | None = None
+    undated: str = ""
 
 
 class NoLevel(Struct, frozen=True, kw_only=True):
@@ -105,6 +106,7 @@ class NoLevel(Struct, frozen=True, kw_only=True):
     sources: tuple[Source, ...] = ()
     referenced_years: tuple[int, ...] = ()
     outside_eqf_since: date | None = None
+    undated: str = ""
 
 
 def version_label(key: str, version: FrameworkVersion) -> str:
@@ -140,6 +142,7 @@ def answer_of_row(
         "sources": sources,
         "referenced_years": years,
         "outside_eqf_since": mapping.outside_eqf_since,
+        "undated": "" if level.from_ else version.undated_remark,
     }
     if relation not in RELATIONS_WITH_LEVEL:
         return NoLevel(reason=_BY_RELATION[relation], hint=level.hint or "", **shared_fields)
