@@ -20,15 +20,20 @@ from gateway.errors import StorageError
 PREFIX = "gateway-sockets-"
 LOCK_NAME = "lock"
 """The parent locks this file as long as it runs."""
+_LONGEST_NAME = "push-4194304.sock"
+_LONGEST_PATH = 103
+"""The most bytes of a socket's path. Linux allows 107, other systems fewer."""
 
 
 @contextlib.contextmanager
 def socket_folder() -> Iterator[Path]:
     """Create the folder, and remove it on exit. Remove the folders of killed parents first.
 
-    Raises :class:`~gateway.errors.StorageError` if there is no place for temporary files.
+    Raises :class:`~gateway.errors.StorageError` if there is no place for temporary files, or if
+    its path is too long for sockets.
     """
     remove_abandoned_folders()
+    _check_length(tempfile.gettempdir())
     try:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX))
         # Locked under another name first, so that no other parent finds the lock free.
@@ -45,6 +50,17 @@ def socket_folder() -> Iterator[Path]:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check_length(place: str) -> None:
+    """Refuse a place in which the paths of sockets would be longer than the system allows."""
+    random_part = "x" * 8
+    path = Path(place) / f"{PREFIX}{random_part}" / _LONGEST_NAME
+    if (excess := len(os.fsencode(path)) - _LONGEST_PATH) > 0:
+        raise StorageError(
+            f"{place}: the path is {excess} bytes too long for the sockets of worker processes; "
+            "set TMPDIR to a shorter path, such as /tmp"
+        )
 
 
 def remove_abandoned_folders() -> None:

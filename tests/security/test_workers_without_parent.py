@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +17,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gateway.errors import Unavailable
+from gateway.errors import StorageError, Unavailable
 from gateway.worker.parent_process import end_with_parent
+from gateway.worker.socket_folder import socket_folder
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 12.0
@@ -50,13 +53,15 @@ streams:
 class Parent:
     """A gateway with two processes, as an operator starts it, and its children."""
 
-    def __init__(self, folder: Path, bootstrap: str, **environment: str) -> None:
+    def __init__(
+        self, folder: Path, bootstrap: str, *, tmp: Path | None = None, **environment: str
+    ) -> None:
         (folder / "connectors").mkdir(exist_ok=True)
-        (folder / "tmp").mkdir(exist_ok=True)
         (folder / "connectors" / "quiet.yaml").write_text(CONNECTOR)
         kept = {name: value for name, value in os.environ.items() if "GATEWAY_" not in name}
         self.log = folder / "log"
-        self.tmp = folder / "tmp"
+        # The path is short, because sockets are in it.
+        self.tmp = tmp or Path(tempfile.mkdtemp(prefix="parent-", dir="/tmp"))
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "gateway", "run", "--processes", "2"],
@@ -126,6 +131,7 @@ def site(tmp_path: Path, bootstrap: str) -> Iterator[Parent]:
         parent.process.send_signal(signal.SIGCONT)
         parent.process.terminate()
         parent.process.wait(30)
+    shutil.rmtree(parent.tmp)
 
 
 @pytest.mark.kafka
@@ -179,7 +185,7 @@ def test_next_parent_starts_on_the_same_ports_and_removes_the_sockets(
     assert len(left) == 1
     children = first.children()
     first.kill()
-    second = Parent(tmp_path, bootstrap, GATEWAY_METRICS_PORT=str(unused_tcp_port))
+    second = Parent(tmp_path, bootstrap, tmp=first.tmp, GATEWAY_METRICS_PORT=str(unused_tcp_port))
     try:
         second.wait_for('"event": "started"', 6)
         assert left_after(children) == []
@@ -189,6 +195,18 @@ def test_next_parent_starts_on_the_same_ports_and_removes_the_sockets(
         second.process.terminate()
         second.process.wait(30)
     assert list(first.tmp.iterdir()) == []
+    first.tmp.rmdir()
+
+
+def test_long_path_of_temporary_files_is_refused_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    place = tmp_path / ("long" * 20)
+    place.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    with pytest.raises(StorageError, match="set TMPDIR to a shorter path"), socket_folder():
+        pass
+    assert list(place.iterdir()) == []
 
 
 @pytest.fixture
