@@ -63,6 +63,13 @@ ON = date(2024, 6, 1)
         ("MT", "MQF/EQF level 5", "MT/MQF/5"),
         ("XK", "niveli 6 i KKK", "XK/NQF-KS/6"),
         ("EHEA", "Second cycle", "EHEA/QF-EHEA/second"),
+        ("EHEA", "1st cycle", "EHEA/QF-EHEA/first"),
+        ("AT", "NQR-Niveau VII", "AT/NQR/7"),
+        ("NL", "NLQF 4+/EQF 4", "NL/NLQF/4+"),
+        ("NL", "NLQF 4/EQF 5", "level_unknown"),
+        ("PL", "na poziomie szóstym Polskiej Ramy Kwalifikacji", "PL/PRK/6"),
+        ("UK-ENI", "RQF Entry Level 3", "UK-ENI/RQF/E3"),
+        ("IE", "EQF Level 6", "level_unknown"),
     ],
 )
 def test_a_printed_level_is_the_level_of_its_row(tables, country, printed, row):
