@@ -20,6 +20,7 @@ from typer.main import get_command
 
 from gateway import errors
 from gateway.cli import app
+from gateway.cli.command_group import group_by_task
 from gateway.config.reference_docs import block_name, list_blocks, to_markdown
 from gateway.messages.topics import personal_data_table
 from gateway.settings import Settings
@@ -110,24 +111,6 @@ MEANINGS = {
     "log_level": "The gateway writes messages of this level and above.",
 }
 """Descriptions of settings that have no docstring in ``gateway/settings.py``."""
-
-COMMAND_GROUPS: dict[str, tuple[str, ...]] = {
-    "Write a connector": ("new", "check", "preview", "diff", "explain"),
-    "Mapping tables": ("level", "credits", "field", "coverage"),
-    "Run": ("run", "demo", "topics", "kafka"),
-    "Operate": (
-        "status",
-        "poll",
-        "pause",
-        "resume",
-        "backfill",
-        "rejections",
-        "renormalise",
-        "verify",
-    ),
-    "Personal data": ("erase",),
-    "Schemas and other formats": ("schema", "language", "validate", "export"),
-}
 
 EXIT_CODES: dict[int, tuple[str, str]] = {
     0: ("Success.", "-"),
@@ -270,13 +253,7 @@ def _allowed(name: str) -> str:
 def commands_page() -> str:
     """Return the page of all commands and exit codes."""
     commands = get_command(app).commands  # type: ignore[attr-defined]
-    grouped = [name for names in COMMAND_GROUPS.values() for name in names]
-    groups = {
-        title: [name for name in names if name in commands]
-        for title, names in COMMAND_GROUPS.items()
-    }
-    if rest := [name for name in commands if name not in grouped]:
-        groups["Other"] = rest
+    groups = group_by_task(list(commands))
     lines = [
         "# Commands and exit codes",
         "",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from gateway.cli import (
@@ -20,16 +22,41 @@ from gateway.cli import (
     tables,
     verify,
 )
+from gateway.cli.command_group import CommandGroup
 from gateway.cli.kafka import kafka_app
 
 app = typer.Typer(
     name="gateway",
-    help="Connect national qualification registries with European platforms through Kafka.",
+    cls=CommandGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     rich_markup_mode=None,
 )
+
+
+def _print_version(requested: bool) -> None:
+    if requested:
+        from importlib.metadata import version
+
+        print(f"gateway {version('qualification-gateway')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _gateway(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            help="Show the version and exit.",
+            callback=_print_version,
+            is_eager=True,
+        ),
+    ] = False,
+) -> None:
+    """Connect national qualification registries with European platforms through Kafka."""
+
+
 app.add_typer(kafka_app, name="kafka")
 run.register(app)
 demo.register(app)

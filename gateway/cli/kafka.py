@@ -7,7 +7,10 @@ from typing import Annotated
 
 import typer
 
+from gateway.cli.command_group import CommandGroup
+
 kafka_app = typer.Typer(
+    cls=CommandGroup,
     help="Run a real single-node Apache Kafka on the loopback address, without Docker.",
     no_args_is_help=True,
 )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gateway.cli.command_group import CommandGroup
 from gateway.errors import Denied, UsageError
 from gateway.messages import commands
 from gateway.printable import one_line
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from gateway.settings import Settings
 
 rejections_app = typer.Typer(
+    cls=CommandGroup,
     help="List, inspect and replay rejected records.",
     no_args_is_help=True,
 )

@@ -10,10 +10,13 @@ from typing import Annotated, Any
 
 import typer
 
+from gateway.cli.command_group import CommandGroup
 from gateway.errors import StorageError, UsageError
 from gateway.printable import one_line
 
-export_app = typer.Typer(help="Write files for other registers.", no_args_is_help=True)
+export_app = typer.Typer(
+    cls=CommandGroup, help="Write files for other registers.", no_args_is_help=True
+)
 
 
 def schema_files() -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gateway.cli.command_group import CommandGroup
 from gateway.cli.runtime import load_settings
 
 
@@ -74,7 +75,9 @@ def _to_printable_json(line: dict[str, Any]) -> str:
     )
 
 
-topics_app = typer.Typer(help="Create, verify and read the topics.", no_args_is_help=True)
+topics_app = typer.Typer(
+    cls=CommandGroup, help="Create, verify and read the topics.", no_args_is_help=True
+)
 
 
 @topics_app.command("apply")

@@ -34,7 +34,7 @@ def says(done: FinishedProcess, code: int, *words: str) -> None:
 def test_no_arguments_show_help_and_exit_with_usage_error():
     done = gateway()
     assert done.code == 2
-    assert "Commands" in done.out + done.err
+    assert "Write a connector:" in done.out + done.err
 
 
 def test_unknown_connector_lists_the_known_ones():

@@ -1,0 +1,65 @@
+"""Print the version, the help and the completions of the command line."""
+
+from __future__ import annotations
+
+import importlib.metadata
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from gateway.cli import app
+from gateway.cli.command_group import COMMANDS_BY_TASK, group_by_task
+
+runner = CliRunner()
+
+
+def printed(*arguments: str, **environment: str) -> str:
+    result = runner.invoke(app, arguments, prog_name="gateway", env=environment)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_version_is_that_of_the_package():
+    assert (
+        printed("--version") == f"gateway {importlib.metadata.version('qualification-gateway')}\n"
+    )
+
+
+@pytest.mark.parametrize("columns", ["80", "200"])
+@pytest.mark.parametrize("group", ["", "topics", "rejections", "kafka", "export"])
+def test_help_shows_whole_sentences(group: str, columns: str):
+    text = printed(*([group] if group else []), "--help", COLUMNS=columns)
+    assert "..." not in text.replace("[ARGS]...", "")
+    assert max(map(len, text.splitlines())) <= 80
+    command = get_command(app)
+    commands = command.commands[group].commands if group else command.commands
+    words = " ".join(text.split())
+    for name, shown in commands.items():
+        assert f"{name} {' '.join(shown.help.split()).partition('. ')[0].rstrip('.')}." in words
+
+
+def test_every_command_has_a_task():
+    assert "Other" not in group_by_task(list(get_command(app).commands))
+    text = printed("--help")
+    assert [
+        line.rstrip(":") for line in text.splitlines() if line.rstrip(":") in COMMANDS_BY_TASK
+    ] == list(COMMANDS_BY_TASK)
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [("gateway stat", "status"), ("gateway run --accept-new-k", "--accept-new-key")],
+)
+def test_shell_completes_commands_and_options(words: str, completed: str):
+    result = runner.invoke(
+        app,
+        [],
+        prog_name="gateway",
+        env={
+            "_GATEWAY_COMPLETE": "complete_bash",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(words.count(" ")),
+        },
+    )
+    assert result.output.split() == [completed]
