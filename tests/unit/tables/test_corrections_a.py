@@ -50,9 +50,12 @@ def test_austria_has_credits_from_the_act(tables):
 
 
 def test_flanders_has_a_framework_from_the_tenth_day(tables):
-    """Decreet 30 april 2009, numac 2009035656: it names no EQF level, so none is issued."""
+    """Decreet 30 april 2009, numac 2009035656: it names no EQF level; Nuffic names 4, 5, 6 and 7."""
     assert eqf(tables, "BE-FL", "VKS", "6", date(2009, 7, 25)) == "not_in_force"
-    assert eqf(tables, "BE-FL", "VKS", "6", date(2009, 7, 26)) == "source_not_official"
+    assert eqf(tables, "BE-FL", "VKS", "6", date(2009, 7, 26)) == 6
+    assert [eqf(tables, "BE-FL", "VKS", level) for level in "4567"] == [4, 5, 6, 7]
+    assert {eqf(tables, "BE-FL", "VKS", level) for level in "1238"} == {"source_not_official"}
+    assert "Vlaamstalige" in tables.level("BE-FL", "VKS", "6", DAY).source
 
 
 def test_flanders_has_credits_from_the_act(tables):
@@ -63,9 +66,14 @@ def test_flanders_has_credits_from_the_act(tables):
 
 
 def test_french_community_has_two_starts(tables):
-    """Décret 7 novembre 2013, numac 2013029625, art. 15; levels 1 to 4 rest on the accord of 2015."""
+    """Décret 7 novembre 2013, numac 2013029625, art. 15; levels 1 to 4 rest on the accord of 2015.
+
+    Neither names an EQF level; Nuffic names 4, 6 and 7.
+    """
     assert eqf(tables, "BE-FR", "CFC", "7", date(2013, 12, 31)) == "not_in_force"
-    assert eqf(tables, "BE-FR", "CFC", "7", date(2014, 1, 1)) == "source_not_official"
+    assert eqf(tables, "BE-FR", "CFC", "7", date(2014, 1, 1)) == 7
+    assert [eqf(tables, "BE-FR", "CFC", level) for level in "467"] == [4, 6, 7]
+    assert {eqf(tables, "BE-FR", "CFC", level) for level in "12358"} == {"source_not_official"}
     assert not tables.level("BE-FR", "CFC", "4", date(2014, 1, 1)).version.endswith("2014-01-01")
 
 
