@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError
 
 from gateway.errors import RetryLater, Unavailable, UsageError
 from gateway.kafka.client_session import client_session
-from gateway.kafka.connection import client_arguments
+from gateway.kafka.connection import admin_client, client_arguments
 from gateway.kafka.record_fetch import fetch_records
 from gateway.kafka.unreadable_records import is_well_formed, skip
 from gateway.messages.outgoing import partition_for
@@ -200,6 +200,20 @@ async def read_latest(settings: Settings, topic: str, key: bytes) -> ConsumerRec
     return latest
 
 
+async def _require_topic(settings: Settings, topic: str) -> None:
+    """Raise an error at once if a topic is not there. A consumer waits for it for 40 seconds."""
+    admin = await admin_client(settings)
+    try:
+        names = await admin.list_topics()
+    finally:
+        await admin.close()
+    if topic not in names:
+        raise UsageError(
+            f"no topic {topic}: it does not exist, or this user may not see it; create the topics "
+            f"with `gateway topics apply`; there are: {', '.join(sorted(names)) or 'none'}"
+        )
+
+
 async def read_topic(
     settings: Settings, topic: str, *, limit: int = 0, every_record: bool = False
 ) -> AsyncIterator[ConsumerRecord]:
@@ -210,10 +224,8 @@ async def read_topic(
     :class:`~gateway.errors.UsageError` if the topic does not exist.
     """
     count = 0
+    await _require_topic(settings, topic)
     async with _open_consumer(settings, topic) as consumer:
-        names = await consumer.topics()
-        if topic not in names:
-            raise UsageError(f"no topic {topic}; there are: {', '.join(sorted(names)) or 'none'}")
         ends = await consumer.end_offsets(list(consumer.assignment()))
         while any(
             [
