@@ -197,7 +197,6 @@ def _level(
     version: FrameworkVersion, level: NationalLevel, one: RowCoverage, numbers: _Numbers
 ) -> tuple[str, ...]:
     label = LEVEL_LABELS.get(level.uri or "", "")
-    own_period = level.from_ or level.until
     relation = level.relation if level.relation and level.relation != version.relation else None
     notes = (
         f"also written {', '.join(level.also)}" if level.also else "",
@@ -210,11 +209,20 @@ def _level(
         _value(one, "level", level.hint or ""),
         level.awards or "",
         label or (level.uri or ""),
-        _period(level, "", None, level.dates == "approx").rstrip(".") if own_period else "",
+        _own_days(level, version),
         numbers.of(one.sources),
         _kind(one),
         "; ".join(filter(None, notes)),
     )
+
+
+def _own_days(level: NationalLevel, version: FrameworkVersion) -> str:
+    """Return the days of a row, if they are not those of its version."""
+    if not (level.from_ or level.until):
+        return ""
+    approx = (level.dates or version.dates) == "approx"
+    period = ValidityPeriod(from_=level.from_ or version.from_, until=level.until or version.until)
+    return _period(period, version.undated or "", version.safe_from, approx).rstrip(".")
 
 
 def _table(

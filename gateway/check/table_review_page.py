@@ -86,10 +86,12 @@ def _row(heads: tuple[str, ...], row: tuple[str, ...]) -> Element:
 
 
 def _class(head: str, text: str) -> str | None:
-    if head == ASKED[1]:
-        return "remark"
+    if head in ASKED:
+        return "check" if head == ASKED[0] else "remark"
     if not text:
         return "empty"
+    if head == "Days":
+        return "days"
     return "none" if text.startswith("none: ") else None
 
 

@@ -42,7 +42,7 @@ frameworks:
           - {level: "1", eqf: 1, relation: unused}
           - {level: "2", eqf: 2, awards: "=1+1", also: [II]}
           - {level: "3", eqf: 3, sources: [wiki]}
-          - {level: "4", hint: "4|5", relation: split}
+          - {level: "4", hint: "4|5", relation: split, until: 2020-12-31}
 credits:
   - {unit: op, also: [opintopistettä], system: ECTS, sector: HE, ects: 1, conversion: identity, hours: [25, 30], undated: "the year alone is known", safe_from: 2006-01-01, confidence: verified, sources: [act]}
   - {unit: ov, system: old, sector: HE, conversion: institutional, until: 2005-07-31, undated: old, safe_from: 1990-01-01, confidence: known, sources: [wiki]}
@@ -145,9 +145,10 @@ def test_markdown_holds_the_whole_table(folder):
     said = ask("--country", "FI", "--format", "markdown", folder=folder)
     assert said.startswith("# Finland \\<script\\>: levels, credits and grades\n")
     assert "## Example \\| framework (NQF)" in said
-    assert "| 2 | 2 | =1+1 | [1] [2] | act | also written II |  |  |" in said
+    assert "| 2 | 2 | =1+1 |  | [1] [2] | act | also written II |  |  |" in said
     assert "would be 3" in said
     assert "possibly 4 or 5" in said
+    assert "From 2017-03-01 until 2020-12-31" in said
     assert "First day unknown (the year alone is known); used from 2006-01-01" in said
     assert "Article: section 2; Gazette: Gazette 93/2017; Read on: 2026-11-30" in said
     assert "Read on: not read" in said
