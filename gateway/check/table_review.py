@@ -341,7 +341,7 @@ def _lists(mapping: Mapping, numbers: _Numbers) -> ReviewTable:
         )
         for one in mapping.institutions
     ]
-    about = (f"The rows of these lists stand in the file {mapping.country.lower()}.yaml.",)
+    about = (f"The rows of these lists are in the file {mapping.country.lower()}.yaml.",)
     return ReviewTable("Lists of codes", about, ("List", "Size", "Days", "Source"), tuple(rows))
 
 
