@@ -1,11 +1,12 @@
-"""``gateway erase``: remove a record or a person from every topic permanently."""
+"""``gateway erase``: remove a record or a person from every topic permanently, and undo it."""
 
 from __future__ import annotations
 
 import asyncio
 import getpass
 import sys
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
@@ -50,6 +51,21 @@ def erase(
             help="Erase nothing. Read every topic from its beginning and report remaining records.",
         ),
     ] = False,
+    even_if_unknown: Annotated[
+        bool,
+        typer.Option(
+            "--even-if-unknown",
+            help="Keep later records away also for an identifier that no record has.",
+        ),
+    ] = False,
+    undo: Annotated[
+        bool,
+        typer.Option(
+            "--undo",
+            help="Undo an erasure. The gateway publishes the records again "
+            "when a registry sends them.",
+        ),
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
 ) -> None:
     """Remove a record or a person from every topic permanently, and print the receipt as JSON.
@@ -60,8 +76,13 @@ def erase(
     from gateway.cli.runtime import load_settings
     from gateway.errors import UsageError
     from gateway.observability import logs
+    from gateway.operations import erase as erasing
+    from gateway.operations.erasure_request import unknown_id_text
+    from gateway.operations.undo_erasure import undo_erasure
     from gateway.pipeline.loaded_config import load_config
 
+    if sum((verify, undo, even_if_unknown)) > 1:
+        raise UsageError("give only one of --verify, --undo and --even-if-unknown")
     settings = load_settings()
     logs.configure(settings)
     config = load_config(settings, None if person else [connector] if connector else [])
@@ -74,11 +95,28 @@ def erase(
             "--reason is missing: give a text for the receipt, such as --reason 'case 2026-114'"
         )
     if not yes:
-        _confirm(request)
-    receipt = _erase(settings, config, request, reason.strip(), by or getpass.getuser())
+        _confirm(request, undo=undo)
+    signed = {"reason": reason.strip(), "by": by or getpass.getuser()}
+    if undo:
+        receipt = _run(settings, undo_erasure(settings, config, request, **signed))
+    else:
+        receipt = _run(
+            settings,
+            erasing.erase(settings, config, request, **signed, even_if_unknown=even_if_unknown),
+        )
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(receipt), indent=2).decode() + "\n")
     if receipt.state == "nothing found":
-        _report_nothing_found(config, request, suppressed=bool(receipt.suppressed))
+        raise UsageError(unknown_id_text(config, request, receipt.unknown_lines))
+    if remark := _REMARKS.get(receipt.state):
+        print(remark, file=sys.stderr)
+
+
+_REMARKS = {
+    "suppressed": "no record has this identifier now; "
+    "the gateway drops such a record when a registry sends it",
+    "undone": "the gateway publishes these records again when a registry sends them; "
+    "to read a past period now, use `gateway backfill`",
+}
 
 
 def _build_request(
@@ -109,58 +147,46 @@ def _build_request(
     return request_for_record(settings, config, connector, record_id, secrets)
 
 
-def _confirm(request: ErasureRequest) -> None:
+def _confirm(request: ErasureRequest, *, undo: bool) -> None:
     from gateway.errors import UsageError
 
     if not sys.stdin.isatty():
         raise UsageError("standard input is no terminal: confirm with --yes")
     what = "one record" if request.kind == "record" else "every record of this person"
+    connectors = ", ".join(request.connectors)
     typer.confirm(
-        f"Erase {what} of {', '.join(request.connectors)} from every topic permanently?", abort=True
+        f"Undo the erasure of {what} of {connectors}, so that it can be published again?"
+        if undo
+        else f"Erase {what} of {connectors} from every topic permanently?",
+        abort=True,
     )
 
 
-def _erase(
-    settings: Settings, config: LoadedConfig, request: ErasureRequest, reason: str, by: str
-) -> ErasureReceipt:
+def _run(settings: Settings, work: Coroutine[Any, Any, ErasureReceipt]) -> ErasureReceipt:
     from gateway.errors import Fenced, RetryLater, Unavailable
     from gateway.kafka import topic_admin
-    from gateway.operations import erase as erasing
     from gateway.pipeline import key_check
 
-    async def work() -> ErasureReceipt:
-        await topic_admin.verify_topics(settings)
-        await key_check.check_keys(settings)
-        return await erasing.erase(settings, config, request, reason=reason, by=by)
+    async def check_and_work() -> ErasureReceipt:
+        try:
+            await topic_admin.verify_topics(settings)
+            await key_check.check_keys(settings)
+            return await work
+        finally:
+            work.close()
 
     try:
-        return asyncio.run(work())
+        return asyncio.run(check_and_work())
     except RetryLater as error:
         raise Unavailable(
-            "the erasure is not finished: the gateway publishes no new record of this request, "
+            "the command is not finished: the gateway publishes no new record of an erasure, "
             f"but the topics of the platforms wait for a stage; {error}; then run this again"
         ) from None
     except Fenced as error:
         raise Unavailable(
-            "the erasure is not finished: a worker took a stream back before each write; "
+            "the command is not finished: a worker took a stream back before each write; "
             f"{error}; run this again"
         ) from None
-
-
-def _report_nothing_found(
-    config: LoadedConfig, request: ErasureRequest, *, suppressed: bool
-) -> None:
-    """Tell that no record matches. Raises an error if nothing was suppressed either."""
-    from gateway.errors import UsageError
-    from gateway.operations.erasure_request import unknown_id_text
-
-    if not suppressed:
-        raise UsageError(unknown_id_text(config, request))
-    what = "has this id" if request.kind == "record" else "names a person by these identifiers"
-    print(
-        f"no record {what} now; the gateway drops such a record when a registry sends it",
-        file=sys.stderr,
-    )
 
 
 def _verify(settings: Settings, config: LoadedConfig, request: ErasureRequest) -> None:

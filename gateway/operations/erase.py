@@ -50,7 +50,8 @@ MAX_ATTEMPTS = 20
 RETRY_SECONDS = 0.3
 """The wait before the next attempt, after a fenced worker acquired its stream again."""
 BATCH_SIZE = 500
-ErasureState = Literal["begun", "erased", "nothing found"]
+ErasureState = Literal["begun", "erased", "suppressed", "undone", "nothing found"]
+"""``suppressed`` means that no record was found, and that a later one is kept away."""
 
 
 class ErasedRecord(NamedTuple):
@@ -91,6 +92,10 @@ class ErasureReceipt(msgspec.Struct, frozen=True, kw_only=True):
     suppressed: tuple[str, ...]
     records: int = 0
     tombstones: tuple[RecordPosition, ...] = ()
+    undoes: tuple[str, ...] = ()
+    """The receipts of the erasures that this one undoes."""
+    unknown_lines: tuple[int, ...] = ()
+    """The lines of standard input whose identifier no record has."""
 
 
 class RemainingRecords(msgspec.Struct, frozen=True):
@@ -105,45 +110,39 @@ class RemainingRecords(msgspec.Struct, frozen=True):
 
 
 async def erase(
-    settings: Settings, config: LoadedConfig, request: ErasureRequest, *, reason: str, by: str
+    settings: Settings,
+    config: LoadedConfig,
+    request: ErasureRequest,
+    *,
+    reason: str,
+    by: str,
+    even_if_unknown: bool = False,
 ) -> ErasureReceipt:
     """Carry out an erasure and return the receipt. Repeating an erasure is harmless.
 
-    An id that no record has is not suppressed, because it may be a slip of the pen. Identifiers of
-    persons are suppressed in any case.
+    An id that no record has is not suppressed, because it may be a slip of the pen, and another
+    person could have it. One such identifier refuses the whole request, unless
+    ``even_if_unknown``.
 
     Returns after the harmonise stage has removed the published documents. Raises
     :class:`~gateway.errors.RetryLater` if no stage is running. In that case raw records and digests
     are already erased, and nothing returns.
     """
-    if any(text in reason or text in by for text in request.plain_identifiers):
-        raise UsageError(
-            "the receipt contains the reason and the name; "
-            "give a case number instead of the identifier"
-        )
-    at = datetime.now(UTC).isoformat(timespec="seconds")
-    is_known = request.kind == "person" or await _is_known(settings, config, request)
-    suppression_ids = tuple(group[0] for group in request.suppression_ids)
-    started_receipt = ErasureReceipt(
-        receipt=uuid.uuid4().hex,
-        at=at,
-        by=by,
-        reason=reason,
-        kind=request.kind,
-        state="begun",
-        connectors=request.connectors,
-        suppressed=suppression_ids if is_known else (),
-    )
-    if not is_known:
-        return msgspec.structs.replace(started_receipt, state="nothing found")
+    started_receipt = start_receipt(request, "begun", reason, by)
+    if not even_if_unknown:
+        is_known, unknown_lines = await _find_unknown(settings, config, request)
+        if not is_known:
+            return msgspec.structs.replace(
+                started_receipt, state="nothing found", suppressed=(), unknown_lines=unknown_lines
+            )
     records = await _write_suppressions(settings, config, request, started_receipt)
     records |= await find_records(settings, config, request)
-    for name, stream in _affected_streams(config, request):
+    for name, stream in affected_streams(config, request):
         stream_records = sorted(
             record for record in records if (record.connector, record.stream) == (name, stream)
         )
         for start in range(0, len(stream_records), BATCH_SIZE):
-            await _write_as_owner(
+            await write_as_owner(
                 settings,
                 name,
                 stream,
@@ -158,7 +157,7 @@ async def erase(
         tombstones = await _tombstones(
             settings, build_record_processor(settings, config.harmonisers.get), records
         )
-    state: ErasureState = "erased" if records else "nothing found"
+    state: ErasureState = "erased" if records else "suppressed"
     receipt = msgspec.structs.replace(
         started_receipt, state=state, records=len(records), tombstones=tombstones
     )
@@ -166,12 +165,40 @@ async def erase(
     return receipt
 
 
+def start_receipt(
+    request: ErasureRequest, state: ErasureState, reason: str, by: str
+) -> ErasureReceipt:
+    """Return the receipt of a request that begins now.
+
+    Raises :class:`~gateway.errors.UsageError` if the reason or the name contains an identifier.
+    """
+    if any(text in reason or text in by for text in request.plain_identifiers):
+        raise UsageError(
+            "the receipt contains the reason and the name; "
+            "give a case number instead of the identifier"
+        )
+    return ErasureReceipt(
+        receipt=uuid.uuid4().hex,
+        at=datetime.now(UTC).isoformat(timespec="seconds"),
+        by=by,
+        reason=reason,
+        kind=request.kind,
+        state=state,
+        connectors=request.connectors,
+        suppressed=tuple(group[0] for group in request.suppression_ids),
+    )
+
+
 async def find_records(
-    settings: Settings, config: LoadedConfig, request: ErasureRequest
+    settings: Settings,
+    config: LoadedConfig,
+    request: ErasureRequest,
+    named_ids: set[str] | None = None,
 ) -> set[ErasedRecord]:
     """Return all records on the raw topic that match the request.
 
-    A record matches if any version that can still be read matches.
+    A record matches if any version that can still be read matches. ``named_ids`` receives the
+    requested ids of persons that a record names.
     """
     keys = load_keys(settings).for_audience(SUPPRESSION_AUDIENCE)
     suppression_ids = {suppressed for group in request.suppression_ids for suppressed in group}
@@ -187,13 +214,15 @@ async def find_records(
             continue
         if raw.connector not in subjects:
             continue
-        is_requested = (
-            raw.native_id in request.native_ids.get(raw.stream, request.all_native_ids)
-            if request.kind == "record"
-            else not suppression_ids.isdisjoint(subjects[raw.connector](raw))
-        )
-        if not is_requested:
-            continue
+        if request.kind == "record":
+            if raw.native_id not in request.native_ids.get(raw.stream, request.all_native_ids):
+                continue
+        else:
+            named = suppression_ids.intersection(subjects[raw.connector](raw))
+            if not named:
+                continue
+            if named_ids is not None:
+                named_ids |= named
         if raw.stream not in config.connectors[raw.connector].streams:
             raise UsageError(
                 f"the record belongs to the stream {raw.stream}, "
@@ -253,18 +282,10 @@ async def _write_suppressions(
         encode_suppression(group[0], request.kind, key, started_receipt.at)
         for group in request.suppression_ids
     ]
-    extra_records.append(
-        OutgoingRecord(
-            AUDIT.name,
-            started_receipt.connectors[0].encode(),
-            msgspec.json.encode(started_receipt),
-            [("content-type", b"application/json")],
-            0,
-        )
-    )
+    extra_records.append(audit_record(started_receipt))
     records = set()
-    for name, stream in _affected_streams(config, request):
-        known_ids = await _write_as_owner(settings, name, stream, extra_records=extra_records)
+    for name, stream in affected_streams(config, request):
+        known_ids = await write_as_owner(settings, name, stream, extra_records=extra_records)
         # The first transaction makes them durable. The other owners only have to be fenced.
         extra_records = []
         records |= {
@@ -275,25 +296,58 @@ async def _write_suppressions(
     return records
 
 
-async def _is_known(settings: Settings, config: LoadedConfig, request: ErasureRequest) -> bool:
-    """Return whether a record with one of the ids was received or erased at any time."""
-    connector = request.connectors[0]
+def audit_record(receipt: ErasureReceipt) -> OutgoingRecord:
+    """Return a receipt as a record of the audit topic."""
+    return OutgoingRecord(
+        AUDIT.name,
+        receipt.connectors[0].encode(),
+        msgspec.json.encode(receipt),
+        [("content-type", b"application/json")],
+        0,
+    )
+
+
+async def _find_unknown(
+    settings: Settings, config: LoadedConfig, request: ErasureRequest
+) -> tuple[bool, tuple[int, ...]]:
+    """Return whether all ids are known, and the lines with the identifiers that are not.
+
+    An id is known if a record with it was received or erased at any time.
+    """
+    suppressed_ids = await suppressed_ids_of(settings, request)
+    if request.kind == "person":
+        named_ids = set(suppressed_ids)
+        await find_records(settings, config, request, named_ids)
+        unknown_lines = tuple(
+            line for line, ids in enumerate(request.ids_by_line, 1) if ids.isdisjoint(named_ids)
+        )
+        return not unknown_lines, unknown_lines
+    is_known = bool(suppressed_ids) or await _was_received(settings, request)
+    return is_known or bool(await find_records(settings, config, request)), ()
+
+
+async def suppressed_ids_of(settings: Settings, request: ErasureRequest) -> frozenset[str]:
+    """Return the suppression ids of a request that are on the suppression list now."""
+    entries = await read_partition(settings, SUPPRESSIONS.name, 0)
+    return frozenset(
+        id_ for group in request.suppression_ids for id_ in group if id_.encode() in entries
+    )
+
+
+async def _was_received(settings: Settings, request: ErasureRequest) -> bool:
+    """Return whether a record with one of the ids has a digest."""
     for stream, native_ids in request.native_ids.items():
-        name = f"{connector}|{stream}".encode()
+        name = f"{request.connectors[0]}|{stream}".encode()
         keys = [name + b"|" + native_id.encode() for native_id in native_ids]
         stored = await read_partition(
             settings, DIGESTS.name, partition_for(name, DIGESTS.partitions), keys
         )
         if not stored.keys().isdisjoint(keys):
             return True
-    suppressions = await read_partition(settings, SUPPRESSIONS.name, 0)
-    suppression_ids = {id_.encode() for group in request.suppression_ids for id_ in group}
-    if not suppressions.keys().isdisjoint(suppression_ids):
-        return True
-    return bool(await find_records(settings, config, request))
+    return False
 
 
-async def _write_as_owner(
+async def write_as_owner(
     settings: Settings,
     connector: str,
     stream: str,
@@ -366,7 +420,8 @@ def _contains_identifier(record: ConsumerRecord, texts: Iterable[bytes]) -> bool
     )
 
 
-def _affected_streams(config: LoadedConfig, request: ErasureRequest) -> Iterator[tuple[str, str]]:
+def affected_streams(config: LoadedConfig, request: ErasureRequest) -> Iterator[tuple[str, str]]:
+    """Yield the connector and the stream of each stream whose records a request may concern."""
     return (
         (name, stream) for name in request.connectors for stream in config.connectors[name].streams
     )

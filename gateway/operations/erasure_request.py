@@ -30,6 +30,8 @@ class ErasureRequest:
     :func:`~gateway.fetch.native_ids.possible_native_ids`."""
     plain_identifiers: tuple[str, ...] = field(default=(), repr=False)
     """The identifiers as they were entered. They are searched for and never written."""
+    ids_by_line: tuple[frozenset[str], ...] = ()
+    """The suppression ids of each identifier of a person, in the order of the lines."""
 
     @property
     def all_native_ids(self) -> frozenset[str]:
@@ -71,6 +73,7 @@ def request_for_person(
     kinds = identifier_kinds(config.connectors.values())
     keys = load_keys(settings).for_audience(SUPPRESSION_AUDIENCE)
     suppression_ids: list[tuple[str, ...]] = []
+    ids_by_line = []
     plain_identifiers = []
     for kind, value in identifiers:
         countries = sorted(country for country, name in kinds if name == kind)
@@ -80,9 +83,11 @@ def request_for_person(
                 f"no connector finds persons by {kind!r}; the kinds of identifiers are: {names}"
             )
         plain_identifiers.append(value)
-        suppression_ids += [
+        groups = [
             tuple(pseudonymiser(key, country, kind)(value) for key in keys) for country in countries
         ]
+        suppression_ids += groups
+        ids_by_line.append(frozenset(id_ for group in groups for id_ in group))
     if not suppression_ids:
         raise UsageError("give at least one identifier, one a line: KIND VALUE")
     return ErasureRequest(
@@ -90,11 +95,24 @@ def request_for_person(
         tuple(config.connectors),
         tuple(suppression_ids),
         plain_identifiers=tuple(plain_identifiers),
+        ids_by_line=tuple(ids_by_line),
     )
 
 
-def unknown_id_text(config: LoadedConfig, request: ErasureRequest) -> str:
-    """Return the message about a request for an unknown record."""
+def unknown_id_text(
+    config: LoadedConfig, request: ErasureRequest, unknown_lines: Iterable[int] = ()
+) -> str:
+    """Return the message about a request for an unknown record or person.
+
+    ``unknown_lines`` are the lines of standard input whose identifier no record has.
+    """
+    if request.kind == "person":
+        lines = ", ".join(map(str, unknown_lines))
+        return (
+            f"no record names a person by the identifier of line {lines}, so nothing was erased or "
+            "suppressed; correct or remove each of these lines, or add --even-if-unknown to keep "
+            "away later records with these identifiers"
+        )
     name = request.connectors[0]
     connector = config.connectors[name]
     hashed = any(stream.id_key for stream in connector.streams.values())
@@ -102,4 +120,5 @@ def unknown_id_text(config: LoadedConfig, request: ErasureRequest) -> str:
         f"{name}: no record was ever received with this id, so nothing was erased or suppressed; "
         f"expected {describe_native_id(connector)}"
         + (", or its keyed hash, which is the key on the topics of the gateway" if hashed else "")
+        + "; --even-if-unknown keeps a later record with this id away"
     )

@@ -202,4 +202,5 @@ def test_erased_records_are_removed_and_stay_removed(site: Site):
         "the earlier versions can still be read until compaction"
     )
     again = gateway(site, "erase", "demo-soap", "X-000000", "--yes", "--reason", "case 3")
+    assert again.returncode == 2
     assert json.loads(again.stdout)["state"] == "nothing found"

@@ -100,6 +100,16 @@ def test_erasure_by_the_own_id_removes_every_record_of_it(tmp_path: Path):
         assert json.loads(unknown.stdout)["state"] == "nothing found"
         assert "reads it from ssn and n, joined by /" in unknown.stderr
         assert fourth not in unknown.stdout + unknown.stderr
+        slip = f"fi-national-number {number}\nfi-national-number {fourth}\n"
+        unknown_person = gateway(
+            site, "erase", "--person", "--yes", "--reason", "case 1", given=slip
+        )
+        assert unknown_person.returncode == 2
+        assert "identifier of line 2, so nothing was erased" in unknown_person.stderr
+        nothing = gateway(
+            site, "erase", NAME, "-", "--undo", "--yes", "--reason", "case 1", given=number
+        )
+        assert (nothing.returncode, "nothing to undo" in nothing.stderr) == (2, True)
         assert not site.read("gateway.suppressions.v1", "gateway.audit.v1")
 
         before = gateway(site, "erase", NAME, "-", "--verify", given=number)
@@ -152,3 +162,54 @@ def test_erasure_by_the_own_id_removes_every_record_of_it(tmp_path: Path):
                 for place, record in standing(site.read(*EVERYTHING)).items()
                 if text.encode() in place[1] + record.value
             ]
+        undo_the_erasure_of_an_enrolment(site, registry, number, receipt)
+
+
+def undo_the_erasure_of_an_enrolment(site, registry, number: str, receipt: dict) -> None:
+    """Undo the first erasure while the worker runs: the enrolment and the card come back."""
+    arguments = ("erase", NAME, "-", "--undo", "--yes")
+    before = count_documents(site)
+    without_reason = gateway(site, *arguments, given=number)
+    assert (without_reason.returncode, "--reason" in without_reason.stderr) == (2, True)
+    personal = gateway(site, *arguments, "--reason", f"asked by {number}", given=number)
+    assert (personal.returncode, number in personal.stderr) == (2, False)
+    assert count_documents(site) == before
+
+    undone = gateway(site, *arguments, "--reason", "case 6", given=number)
+    assert undone.returncode == 0, undone.stderr
+    line = json.loads(undone.stdout)
+    assert (line["state"], line["reason"], line["undoes"]) == (
+        "undone",
+        "case 6",
+        [receipt["receipt"]],
+    )
+    assert line in [json.loads(record.value) for record in site.read("gateway.audit.v1")]
+    registry.put(number, title="Doctor")
+    expected = before | {
+        topic: before[topic] + 1 for topic in ("esc.student-status.v1", "esc.cards.v1")
+    }
+    until(lambda: count_documents(site) == expected, what=lambda: site.log()[-3000:])
+    repeated = gateway(site, *arguments, "--reason", "case 7", given=number)
+    assert (repeated.returncode, json.loads(repeated.stdout)["undoes"]) == (0, [])
+
+    unknown = gateway(
+        site,
+        "erase",
+        "--person",
+        "--yes",
+        "--reason",
+        "case 8",
+        "--even-if-unknown",
+        given="fi-national-number 050570-905E\n",
+    )
+    assert (unknown.returncode, json.loads(unknown.stdout)["state"]) == (0, "suppressed")
+    again = gateway(
+        site,
+        "erase",
+        "--person",
+        "--yes",
+        "--reason",
+        "case 8",
+        given="fi-national-number 050570-905E\n",
+    )
+    assert again.returncode == 0, again.stderr
