@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
-from typing import Annotated, Any
+import math
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gateway.cli.command_group import CommandGroup
 from gateway.cli.runtime import load_settings
+
+if TYPE_CHECKING:
+    from aiokafka import ConsumerRecord
 
 
 def read(
@@ -19,6 +26,19 @@ def read(
         int, typer.Option(min=0, help="Stop after this number of records. 0 reads all records.")
     ] = 0,
     headers: Annotated[bool, typer.Option("--headers", help="Print the headers also.")] = False,
+    follow: Annotated[
+        bool,
+        typer.Option("--follow", help="Continue with new records until you press Ctrl-C."),
+    ] = False,
+    key: Annotated[str, typer.Option(help="Only records whose key contains this text.")] = "",
+    header: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Only records with this header: NAME, or NAME=TEXT for a value "
+            "that contains a text. Can be repeated."
+        ),
+    ] = None,
+    connector: Annotated[str, typer.Option(help="Only records of this connector.")] = "",
 ) -> None:
     """Print the committed records of a topic, with one JSON object on each line.
 
@@ -27,14 +47,60 @@ def read(
     """
     from gateway.kafka.topic_reader import read_topic
 
-    async def print_all() -> None:
-        async for record in read_topic(load_settings(), topic, limit=limit, every_record=True):
+    async def print_all() -> int:
+        printed = 0
+        async for record in read_topic(load_settings(), topic, every_record=True, follow=follow):
+            if not matches(record, key, header or [], connector):
+                continue
             line = {"key": _decode_text(record.key), "value": decode_value(record.value)}
             if headers:
-                line["headers"] = {name: _decode_text(value) for name, value in record.headers}
-            print(_to_printable_json(line))
+                line["headers"] = decode_headers(record.headers)
+            print(_to_printable_json(line), flush=follow)
+            printed += 1
+            if printed == limit:
+                break
+        return printed
 
-    asyncio.run(print_all())
+    # The usual way to end `--follow` is no failure.
+    with contextlib.suppress(KeyboardInterrupt) if follow else contextlib.nullcontext():
+        if not asyncio.run(print_all()) and (key or header or connector):
+            print(f"{topic} has no record that matches", file=sys.stderr)
+
+
+def matches(record: ConsumerRecord, key: str, headers: Iterable[str], connector: str) -> bool:
+    """Return whether a record passes each filter that is not empty.
+
+    A record belongs to the connector that its key or its header ``ce_source`` names.
+    """
+    record_key = record.key or b""
+    if key.encode() not in record_key:
+        return False
+    for header in headers:
+        name, _, text = header.partition("=")
+        if not any(
+            found == name and text.encode() in (value or b"") for found, value in record.headers
+        ):
+            return False
+    own_key = connector.encode()
+    return (
+        not connector
+        or record_key == own_key
+        or record_key.startswith(own_key + b"|")
+        or any(
+            name == "ce_source"
+            and f"{value.decode(errors='replace')}/".startswith(f"/connectors/{connector}/")
+            for name, value in record.headers
+            if value is not None
+        )
+    )
+
+
+def decode_headers(headers: Iterable[tuple[str, bytes | None]]) -> dict[str, Any]:
+    """Return the headers of a record. A name that occurs several times has a list of values."""
+    values: dict[str, list[Any]] = {}
+    for name, value in headers:
+        values.setdefault(name, []).append(_decode_text(value))
+    return {name: found[0] if len(found) == 1 else found for name, found in values.items()}
 
 
 def decode_value(value: bytes | None) -> Any:
@@ -45,7 +111,7 @@ def decode_value(value: bytes | None) -> Any:
     if value is None:
         return None
     try:
-        return json.loads(value, parse_constant=_refuse_constant)
+        return json.loads(value, parse_constant=_refuse_constant, parse_float=_finite_number)
     except (ValueError, RecursionError):
         return _decode_text(value)
 
@@ -60,6 +126,14 @@ def _decode_text(value: bytes | None) -> str | dict[str, Any] | None:
 def _refuse_constant(name: str) -> Any:
     """Refuse ``NaN`` and ``Infinity``, which are not JSON."""
     raise ValueError(name)
+
+
+def _finite_number(text: str) -> float:
+    """Refuse a number such as ``1e999``, which would be printed as ``Infinity``."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value
 
 
 def _to_printable_json(line: dict[str, Any]) -> str:

@@ -215,19 +215,25 @@ async def _require_topic(settings: Settings, topic: str) -> None:
 
 
 async def read_topic(
-    settings: Settings, topic: str, *, limit: int = 0, every_record: bool = False
+    settings: Settings,
+    topic: str,
+    *,
+    limit: int = 0,
+    every_record: bool = False,
+    follow: bool = False,
 ) -> AsyncIterator[ConsumerRecord]:
     """Yield the committed records that a topic contains now, in order within a partition.
 
     Records whose key or headers are not text are left out, unless ``every_record`` is true. With
-    a ``limit`` other than 0, yield no more than ``limit`` records. Raises
+    a ``limit`` other than 0, yield no more than ``limit`` records. With ``follow``, continue with
+    new records without end. Raises
     :class:`~gateway.errors.UsageError` if the topic does not exist.
     """
     count = 0
     await _require_topic(settings, topic)
     async with _open_consumer(settings, topic) as consumer:
         ends = await consumer.end_offsets(list(consumer.assignment()))
-        while any(
+        while follow or any(
             [
                 await consumer.position(topic_partition) < end
                 for topic_partition, end in ends.items()
