@@ -175,7 +175,10 @@ def renormalise(
         ),
     ],
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Publish nothing. List the records that would change.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Publish nothing. Print a summary and the records that would change."
+        ),
     ] = False,
 ) -> None:
     """Harmonise raw records again after a table change.
@@ -200,11 +203,12 @@ def renormalise(
 
 
 def print_changes(country: str) -> int:
-    """Print the published records that would change with the current files.
+    """Print the published records that would change with the current files, a summary first.
 
     Return their number.
     """
     from gateway.cli.runtime import load_settings, load_valid_connectors
+    from gateway.operations.change_summary import summarise
     from gateway.operations.renormalise import find_changes
     from gateway.pipeline.provider_cache import ProviderCache
     from gateway.pipeline.record_processor import build_record_processor
@@ -214,18 +218,19 @@ def print_changes(country: str) -> int:
     names = select_connectors(config, country)
     processor = build_record_processor(settings, config.harmonisers.get)
     asyncio.run(ProviderCache(settings, tuple(config.harmonisers.values())).load())
-    total = 0
-    for name in names:
-        changes = asyncio.run(find_changes(settings, processor, name))
-        for change in changes:
+    changes = {name: asyncio.run(find_changes(settings, processor, name)) for name in names}
+    for name, of_connector in changes.items():
+        print(f"{name}: {len(of_connector):,} records would change")
+        for line in asyncio.run(summarise(settings, processor, of_connector)).lines():
+            print(line)
+    for of_connector in changes.values():
+        for change in of_connector:
             key = one_line(change.record.key.decode())
             print(
                 f"{key}: {change.outcome} on {', '.join(change.topics)}; "
                 f"corrects {change.corrected_event_id or 'nothing'}"
             )
-        print(f"{name}: {len(changes)} records would change")
-        total += len(changes)
-    return total
+    return sum(map(len, changes.values()))
 
 
 def select_connectors(config: LoadedConfig, country: str) -> list[str]:

@@ -18,6 +18,7 @@ from gateway.harmonise.harmoniser import Harmoniser
 from gateway.kafka import topic_admin
 from gateway.messages.cloudevents import encode_raw_headers
 from gateway.messages.topics import RAW
+from gateway.operations.change_summary import summarise
 from gateway.operations.renormalise import ORPHANED, find_changes
 from gateway.pipeline.harmonise_stage import CONSUMER_GROUP
 from gateway.pipeline.record_processor import RecordProcessor
@@ -110,27 +111,68 @@ async def publish(settings: Settings, name: str, count: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "anew", "left"),
+    ("changes", "anew", "left", "summary"),
     [
-        ({}, 0, 0),
-        ({"title.en: title": "title.fr: title"}, 3, 0),
-        ({"  entries:": "  courses:"}, 0, 3),
-        ({"    id: id\n": '    id: id\n    iri: "https://registry.example/{id}"\n'}, 3, 3),
-        (QUALIFICATION, 3, 3),
+        ({}, 0, 0, []),
+        (
+            {"title.en: title": "title.fr: title"},
+            3,
+            0,
+            ["3 published with changes", "3 title.en: removed", "3 title.fr: added"],
+        ),
+        ({"  entries:": "  courses:"}, 0, 3, [f"3 {ORPHANED}"]),
+        (
+            {"    id: id\n": '    id: id\n    iri: "https://registry.example/{id}"\n'},
+            3,
+            3,
+            ["3 published for the first time", f"3 {ORPHANED}"],
+        ),
+        (QUALIFICATION, 3, 3, ["3 published for the first time", f"3 {ORPHANED}"]),
+        (
+            {"{const: en}": "{const: fr}"},
+            3,
+            0,
+            ["3 published with changes", "3 learningAchievementSpecification.language: changed"],
+        ),
+        (
+            {"title.en: title": "title.en: subtitle"},
+            0,
+            0,
+            ["3 withdrawn, because rejected: missing title"],
+        ),
     ],
-    ids=["nothing changed", "another text", "renamed", "another iri", "emits something else"],
+    ids=[
+        "nothing changed",
+        "another text",
+        "renamed",
+        "another iri",
+        "emits something else",
+        "another language",
+        "no title",
+    ],
 )
 def test_dry_run_lists_orphaned_documents(
-    settings: Settings, name: str, changes: dict[str, str], anew: int, left: int
+    settings: Settings,
+    name: str,
+    changes: dict[str, str],
+    anew: int,
+    left: int,
+    summary: list[str],
 ) -> None:
     async def scenario() -> None:
         await topic_admin.create_missing(settings)
         await publish(settings, name, 3)
-        found = await find_changes(settings, deliver(connector(name, changes)), name)
+        processor = deliver(connector(name, changes))
+        found = await find_changes(settings, processor, name)
+        lines = [
+            " ".join(line.split()) for line in (await summarise(settings, processor, found)).lines()
+        ]
+        assert set(summary) <= set(lines), lines
+        assert bool(lines) == bool(found)
         assert len([one for one in found if one.outcome == "accepted"]) == anew
         over = [one for one in found if one.outcome == ORPHANED]
         assert len(over) == left
         assert {one.topics for one in over} <= {("europass.learning-opportunities.v1",)}
-        assert len(found) == anew + left
+        assert len(found) == anew + left + 3 * ("withdrawn" in "".join(summary))
 
     asyncio.run(scenario())
