@@ -6,6 +6,7 @@ fails must not stop the others, so each has a circuit breaker of its own.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -113,6 +114,14 @@ class CircuitBreaker:
         """Allow another probe, because the last one was cancelled before its reply."""
         self._probing = False
 
+    def allow_probe(self) -> None:
+        """Allow a probe at once, because a person asks for it. A closed breaker stays closed.
+
+        If the probe fails, the pauses begin short again.
+        """
+        if self._open_until is not None:
+            self._open_until, self._pause = -math.inf, self._first_pause
+
 
 @dataclass(slots=True)
 class CircuitBreakers:
@@ -143,6 +152,11 @@ class CircuitBreakers:
             )
             self._update_metric(scope.institution)
         return BreakerGuard(self, self._shared[key], (*key, scope.value) if scope.value else None)
+
+    def allow_probes(self) -> None:
+        """Allow each breaker that is open to probe at once."""
+        for breaker in (*self._shared.values(), *self._values.values()):
+            breaker.allow_probe()
 
     def of_value(self, key: tuple[str, str, str]) -> CircuitBreaker | None:
         """Return the breaker of a loop value that has failed, or ``None``."""

@@ -121,6 +121,13 @@ class Transport:
         """The function that receives the meaning of each reply that has one."""
         self._clocks: dict[str, timedelta] = {}
 
+    def allow_probes(self) -> None:
+        """Send the next request also while a circuit breaker is open.
+
+        A wait that the registry demanded with ``Retry-After`` still holds.
+        """
+        self._breakers.allow_probes()
+
     async def __aenter__(self) -> Self:
         return self
 

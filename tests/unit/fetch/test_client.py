@@ -232,6 +232,32 @@ def test_breaker_opens_probes_and_closes():
     assert breaker.state == 0
 
 
+def test_person_may_probe_an_open_breaker_at_once():
+    breakers, down = CircuitBreakers("test"), BreakerScope("down")
+    breakers.allow_probes()  # nothing is open yet
+    fail(breakers, down)
+    guard = breakers.guard(down, "https://a")
+    with pytest.raises(RetryLater, match="29 s"):
+        guard.check(1)
+    breakers.allow_probes()
+    guard.check(1)
+    with pytest.raises(RetryLater, match="1 s"):
+        guard.check(1)  # one probe at a time
+    guard.record_failure(1, "BUSY")
+    with pytest.raises(RetryLater, match="60 s"):
+        guard.check(1)
+    for _ in range(3):  # a probe that fails because a person was impatient makes no pause longer
+        breakers.allow_probes()
+        guard.check(2)
+        guard.record_failure(2, "BUSY")
+    with pytest.raises(RetryLater, match="60 s"):
+        guard.check(2)
+    breakers.allow_probes()
+    guard.check(3)
+    guard.record_success()
+    guard.check(3)
+
+
 def breaker_state(institution: str = "") -> float:
     return metrics.BREAKER_STATE.labels("test", institution)._value.get()
 
