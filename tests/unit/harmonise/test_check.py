@@ -51,7 +51,7 @@ def test_shipped_tables_have_no_findings():
         (
             HEAD
             + VERSION
-            % '{level: "1", eqf: 1, uri: c_00000001}, {level: "2", eqf: 2, uri: c_00000001}',
+            % '{level: "1", eqf: 1, uri: c_218a7e54}, {level: "2", eqf: 2, uri: c_218a7e54}',
             {("concept-twice", 7)},
         ),
         (
