@@ -12,6 +12,7 @@ from gateway.check.table_review import STATEMENT, CountryReview, ReviewSource
 SIGNATURE_LINES = ("Name", "Function", "Body", "Date", "Signature")
 ASKED = ("Correct", "Remark")
 """The columns that the reviewer fills in."""
+_FORMULA = re.compile(r"[=+@\t\r]|-(?![0-9])")
 _NUMBER = re.compile(r"\[([0-9]+)\]")
 _MARKDOWN_SIGNS = re.compile(r"([\\|*_`<>])")
 
@@ -88,7 +89,7 @@ def format_csv(review: CountryReview) -> str:
     writer.writeheader()
     for table in review.tables:
         for cells in table.rows:
-            row = dict(zip(table.heads, cells, strict=True))
+            row = dict(zip(table.heads, map(_as_text, cells), strict=True))
             numbers = _NUMBER.findall(row.get("Source", ""))
             writer.writerow(
                 {
@@ -100,6 +101,11 @@ def format_csv(review: CountryReview) -> str:
                 }
             )
     return stream.getvalue()
+
+
+def _as_text(cell: str) -> str:
+    """Return a cell that a spreadsheet shows as text, and never runs as a formula."""
+    return f"'{cell}" if _FORMULA.match(cell) else cell
 
 
 def _in_full(source: ReviewSource) -> str:

@@ -171,6 +171,7 @@ def test_csv_is_one_table_with_each_source_in_full(folder):
     assert "Gazette 93/2017" in second["Sources in full"]
     assert second["Correct"] == second["Remark"] == ""
     assert rows[4]["ECTS for one"] == "1"
+    assert second["Awards"] == "'=1+1"  # a spreadsheet shows it, and calculates nothing
 
 
 def test_the_page_is_complete_and_safe(folder):
