@@ -94,6 +94,7 @@ class TransactionalProducer:
         self._settings = settings
         self._role = role
         blocked_commits.register_role(role)
+        metrics.FENCED.labels(role)  # 0: Prometheus sees no increase in a first value of 1
         self._producer: AIOKafkaProducer | None = None
         self._partitions: dict[str, int] = {}
         self._batch_bytes: dict[str, int] = {}

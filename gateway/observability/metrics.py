@@ -56,6 +56,12 @@ RECORDS_SKIPPED = _counter(
     "stream",
     "reason",
 )
+RAW_WRITTEN = _counter(
+    "raw_records_written",
+    "Records committed to gateway.raw.v1 for the harmonise stage",
+    "connector",
+    "stream",
+)
 REPEATED_IDS = _counter(
     "repeated_ids",
     "Records whose id stood on an earlier page of the same scan with another content",
@@ -91,6 +97,13 @@ LAST_SUCCESS = _gauge(
 POLL_INTERVAL = _gauge(
     "poll_interval_seconds", "The stream's configured 'every'", "connector", "stream"
 )
+HALTED = _gauge(
+    "halted_state",
+    "1 from the first poll that needs a person until the next poll that ends well",
+    "connector",
+    "stream",
+)
+PAUSED = _gauge("paused_state", "1 while an operator has paused a stream", "connector", "stream")
 
 BACKFILL_RATIO = _gauge(
     "backfill_progress_ratio", "How much of a stream's backfill is done, 0-1", "connector", "stream"
@@ -138,6 +151,13 @@ CERTIFICATE_EXPIRY = _gauge(
 )
 
 # --- harmonising
+HARMONISED = _counter(
+    "raw_records_harmonised",
+    "Records of gateway.raw.v1 whose outcome is committed; in each process, received plus these "
+    "equals written plus all outcomes",
+    "connector",
+    "stream",
+)
 REJECTIONS = _counter(
     "rejections",
     "Rejected records by reason and target field",
@@ -229,6 +249,9 @@ CONFIG_ERROR_STATE = _gauge(
     "connector",
 )
 CONFIG_RELOADS = _counter("config_reloads", "Hot reloads by outcome: ok, refused", "outcome")
+CONFIG_REFUSED = _gauge(
+    "config_refused_state", "1 while a changed file is refused and an earlier version runs"
+)
 CONNECTORS_OWNED = _gauge("connectors_owned", "Connectors this worker polls")
 WORKER_RESTARTS = _counter(
     "worker_restarts",
@@ -245,6 +268,20 @@ CONNECTIONS_DROPPED = _counter(
 BUILD_INFO = _gauge("build_info", "Always 1; says which release runs", "version")
 
 
+def start_stream(connector: str, stream: str) -> None:
+    """Create the counters of a stream with 0.
+
+    Prometheus sees no increase in a counter that appears with its first event. Alerts and the
+    balance of records need every series from the start.
+    """
+    for counter in (RECEIVED, RAW_WRITTEN, HARMONISED):
+        counter.labels(connector, stream)
+    for outcome in ("accepted", "rejected", "unchanged", "deleted"):
+        RECORDS.labels(connector, stream, outcome)
+    for outcome in ("ok", "retry", "halt", "fenced"):
+        POLLS.labels(connector, stream, outcome)
+
+
 def drop_connector(connector: str) -> None:
     """Remove the gauges of a connector that another worker now polls.
 
@@ -254,6 +291,8 @@ def drop_connector(connector: str) -> None:
         CURSOR_TIMESTAMP,
         LAST_SUCCESS,
         POLL_INTERVAL,
+        HALTED,
+        PAUSED,
         BACKFILL_RATIO,
         ALL_REJECTED,
         DELETIONS_WITHHELD,

@@ -20,11 +20,11 @@ from gateway.kafka.unreadable_records import skip_unreadable
 from gateway.messages.cloudevents import decode_raw, has_exact_time, stored_content_id
 from gateway.messages.outgoing import OutgoingRecord
 from gateway.messages.topics import ENTRY_TOPICS, RAW, REJECTIONS
-from gateway.observability import metrics
 from gateway.pipeline.catch_up import wait_until_harmonised
 from gateway.pipeline.processed_record import ProcessedRecord
 from gateway.pipeline.raw_entry import VALUE_BYTES, RawEntry, repeated_entry
 from gateway.pipeline.record_processor import RecordProcessor
+from gateway.pipeline.stream_counts import count_received
 from gateway.pipeline.stream_state import StreamState
 from gateway.render.render import EVENT_TYPES
 from gateway.settings import Settings
@@ -103,8 +103,8 @@ async def renormalise(
     changes = await find_changes(settings, processor, stream_state.connector, stream_state.stream)
     for start in range(0, len(changes), BATCH_SIZE):
         part = changes[start : start + BATCH_SIZE]
-        await stream_state.write([_entry(stream_state, change) for change in part], None)
-        metrics.RECEIVED.labels(stream_state.connector, stream_state.stream).inc(len(part))
+        same = await stream_state.write([_entry(stream_state, change) for change in part], None)
+        count_received(stream_state, len(part), unchanged=same)
     return len(changes)
 
 

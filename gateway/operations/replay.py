@@ -22,10 +22,10 @@ from gateway.messages.cloudevents import content_digest, decode_raw
 from gateway.messages.outgoing import partition_for
 from gateway.messages.rejection import Rejection
 from gateway.messages.topics import DIGESTS, RAW, REJECTIONS
-from gateway.observability import metrics
 from gateway.pipeline.catch_up import wait_until_harmonised
 from gateway.pipeline.page_writer import split_into_transactions
 from gateway.pipeline.raw_entry import RawEntry, repeated_entry
+from gateway.pipeline.stream_counts import count_received
 from gateway.pipeline.stream_state import StreamState, decode_state
 from gateway.records import RawRecord
 from gateway.settings import Settings
@@ -192,8 +192,8 @@ async def replay(settings: Settings, stream_state: StreamState, note: str) -> Re
     )
     entries = [_entry(stream_state, raw) for _, _, raw in plan.to_replay]
     for part in split_into_transactions(entries):
-        await stream_state.write(part, None, opened=takeover_number)
-        metrics.RECEIVED.labels(stream_state.connector, stream_state.stream).inc(len(part))
+        same = await stream_state.write(part, None, opened=takeover_number)
+        count_received(stream_state, len(part), unchanged=same)
     await stream_state.write([], None, notes={note: None}, opened=takeover_number)
     return plan
 

@@ -27,10 +27,7 @@ def publish_config_metrics(connectors: Collection[Connector], tables: Tables, to
         ).set(1)
         for name, stream in connector.streams.items():
             metrics.COVERAGE.labels(connector.connector, name).set(mapped_field_ratio(stream))
-            # Counters start at 0. A counter that appeared with a value would hide its first rise.
-            metrics.RECEIVED.labels(connector.connector, name)
-            for outcome in ("accepted", "rejected", "unchanged", "deleted"):
-                metrics.RECORDS.labels(connector.connector, name, outcome)
+            metrics.start_stream(connector.connector, name)
     countries = {connector.country for connector in connectors}
     every_country = any(connector.has_several_countries for connector in connectors)
     for mapping in tables.mappings:

@@ -140,6 +140,8 @@ class HarmoniseStage(ConsumerRebalanceListener):  # type: ignore[misc]
         first commit.
         """
         tune_garbage_collector()
+        # A stage that never commits must look like one that stopped committing.
+        metrics.LAST_COMMIT.labels("harmonise").set(time.time())
         while not self._stopping:
             try:
                 consumer = await self._connect()

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from gateway.observability import metrics
 from gateway.pipeline.digest_table import DigestTable
 from gateway.pipeline.raw_entry import RawEntry
 from gateway.pipeline.scan_contents import ScanContents, conflict_entry, is_conflict
+from gateway.pipeline.stream_counts import count_received
 from gateway.pipeline.stream_state import StreamState
 from gateway.pipeline.version_order import VersionOrder
 from gateway.records import RawRecord
@@ -214,8 +214,4 @@ def _count_records(
     result.received += received
     result.written += written
     result.unchanged += unchanged
-    metrics.RECEIVED.labels(stream_state.connector, stream_state.stream).inc(received)
-    if unchanged:
-        metrics.RECORDS.labels(stream_state.connector, stream_state.stream, "unchanged").inc(
-            unchanged
-        )
+    count_received(stream_state, received, unchanged=unchanged)

@@ -93,8 +93,11 @@ def count_results(counts: Mapping[CountKey, int]) -> None:
         missing_fields,
     ), count in counts.items():
         metrics.RECORDS.labels(connector, stream, outcome).inc(count)
+        metrics.HARMONISED.labels(connector, stream).inc(count)
         if counts_as_received:
+            # A command wrote the record, and commands have no metrics of their own.
             metrics.RECEIVED.labels(connector, stream).inc(count)
+            metrics.RAW_WRITTEN.labels(connector, stream).inc(count)
         if reason and outcome == "deleted":
             metrics.WITHHELD.labels(connector, stream, reason).inc(count)
         elif reason:

@@ -292,11 +292,13 @@ class StreamState:
         # 5. Update the state in memory.
         self._update(claimed, cursor, notes)
         # 6. Count.
-        stream_counts.count_claimed(self, claimed)
+        rejected = stream_counts.count_claimed(self, claimed)
         if self._too_large:
             written = {(entry.raw.native_id, entry.digest) for entry in entries} & self._too_large
             stream_counts.count_rejected(self, "too_large", "body", len(written))
+            rejected += len(written)
             self._too_large -= written
+        stream_counts.count_written(self, entries, rejected=rejected)
         stream_counts.count_suppressed(
             self,
             suppressed,

@@ -66,6 +66,8 @@ class ConfigReloader:
     """The files from which the running configuration was loaded."""
     _refused: FindingsByConnector = field(default_factory=dict)
     """The connector files of the last attempt, if it changed nothing."""
+    _keeps_earlier: bool = False
+    """Whether the last attempt changed nothing, because of connector files or other files."""
 
     def __post_init__(self) -> None:
         self._files = WatchedFiles((self.settings.connectors, self.settings.mappings))
@@ -85,7 +87,7 @@ class ConfigReloader:
             current = await asyncio.to_thread(self.digest_files)
             if current is None or current in (tried, self._loaded_files):
                 tried = tried if current is None else current
-                if current == self._loaded_files and self._refused:
+                if current == self._loaded_files and self._keeps_earlier:
                     self._set_refused({})
             elif current == before:  # the files have stopped changing
                 tried = current
@@ -119,13 +121,14 @@ class ConfigReloader:
             config = await asyncio.to_thread(self._check_and_load, current)
         except ConfigError as error:
             await self._report_refusals(_by_file(error.findings))
-            self._set_refused(self._findings_by_connector(error.findings))
+            self._keep_earlier(self._findings_by_connector(error.findings))
             return
         except (GatewayError, OSError) as error:
             lines = str(error).splitlines()
             folder = str(self.settings.connectors)
             findings = [Finding(folder, 0, 0, "cannot-run", "", line) for line in lines]
             await self._report_refusals([("", findings)])
+            self._keep_earlier(self._refused)
             return
         if await asyncio.to_thread(self.digest_files) != current:
             return  # the files changed again, so the checked and the loaded files may differ
@@ -135,7 +138,7 @@ class ConfigReloader:
         )
         changed = self._changed_connectors(config, current)
         if not changed and config.not_loaded and config.tables.digest == self.fleet.tables.digest:
-            self._set_refused(config.not_loaded)
+            self._keep_earlier(config.not_loaded)
             return
         await self.apply(config, changed)
         before, self.fleet, self._loaded_files = self.fleet, config, current
@@ -166,9 +169,16 @@ class ConfigReloader:
                     text=f"this worker runs with {running_connector} from now on",
                 )
 
+    def _keep_earlier(self, refused: FindingsByConnector) -> None:
+        """Note that the whole earlier configuration runs on, in spite of changed files."""
+        self._set_refused(refused)
+        self._keeps_earlier = True
+        metrics.CONFIG_REFUSED.set(1)
+
     def _set_refused(self, refused: FindingsByConnector) -> None:
-        self._refused = refused
+        self._refused, self._keeps_earlier = refused, False
         publish_config_errors(self.not_loaded, self.fleet.connectors)
+        metrics.CONFIG_REFUSED.set(not self.not_loaded.keys().isdisjoint(self.fleet.connectors))
 
     def _findings_by_connector(self, findings: list[Finding]) -> dict[str, list[Finding]]:
         """Return the findings in connector files by the name of the file."""

@@ -183,7 +183,7 @@ class ConnectorRunner:
                     cause=type(error).__name__,
                     next_try_seconds=RESTART_SECONDS,
                 )
-                metrics.POLLS.labels(name, "", "halt").inc()
+                self._count_halt(connector)
                 self.streams.pop(name, None)
                 self.start_errors[name] = (
                     f"stopped by {type(error).__name__}; the log has the cause"
@@ -204,11 +204,16 @@ class ConnectorRunner:
             error=text,
             next_try_seconds=RESTART_SECONDS,
         )
-        for stream, rules in connector.streams.items():
-            metrics.POLL_INTERVAL.labels(name, stream).set(rules.every.total_seconds())
-            metrics.POLLS.labels(name, stream, "halt").inc()
+        self._count_halt(connector)
         if failures:
             failures.poll_failed("halt", reason, text)
+
+    def _count_halt(self, connector: Connector) -> None:
+        for stream, rules in connector.streams.items():
+            labels = connector.connector, stream
+            metrics.POLL_INTERVAL.labels(*labels).set(rules.every.total_seconds())
+            metrics.POLLS.labels(*labels, "halt").inc()
+            metrics.HALTED.labels(*labels).set(1)
 
     async def _run_poll_connector(self, name: str, failures: FailureStreak | None) -> None:
         connector = self._connectors[name]

@@ -31,6 +31,7 @@ from gateway.pipeline.id_claims import ConnectorIds
 from gateway.pipeline.page_writer import select_changes, split_into_transactions
 from gateway.pipeline.record_processor import RecordProcessor
 from gateway.pipeline.stored_messages import is_stored, notes_with
+from gateway.pipeline.stream_counts import count_received
 from gateway.pipeline.stream_state import StreamState
 from gateway.pipeline.version_order import VersionOrder
 from gateway.records import RawRecord
@@ -126,6 +127,9 @@ class PushStream:
                 set_withheld_metric(self._stream_state)
                 self.last_error = withheld_text(self._stream_state)
                 self.last_failure_kind = "halt" if self.last_error else ""
+                labels = self.connector.connector, self.stream
+                metrics.PAUSED.labels(*labels).set(self.requests.paused)
+                metrics.HALTED.labels(*labels).set(bool(self.last_error))
 
     async def ensure_writable(self) -> None:
         """Return when records may be written.
@@ -170,7 +174,7 @@ class PushStream:
 
     def count_unchanged(self, raws: Sequence[RawRecord]) -> None:
         """Count the records of a repeated message, which are not written again."""
-        self._count(len(raws), unchanged=len(raws))
+        count_received(self._stream_state, len(raws), unchanged=len(raws))
 
     async def write_records(
         self, raws: Sequence[RawRecord], message: SignedMessage | None = None
@@ -184,19 +188,16 @@ class PushStream:
         )
         notes = notes_with(self._stream_state, message, utc_now()) if message else {}
         parts = list(split_into_transactions(entries)) or [[]]
+        state = self._stream_state
         async with self._back_off_when_fenced():
             for part in parts[:-1]:
-                await self._stream_state.write(part, None)
-            await self._stream_state.write(parts[-1], None, notes=notes)
+                same = await state.write(part, None)
+                count_received(state, len(part), unchanged=same)
+            same = await state.write(parts[-1], None, notes=notes)
+            rest = len(raws) - sum(map(len, parts[:-1]))
+            count_received(state, rest, unchanged=unchanged + same)
             if self._writes_accepted_deletions:
-                await forget_withheld(self._stream_state)
-        self._count(len(raws), unchanged=unchanged)
-
-    def _count(self, received: int, *, unchanged: int) -> None:
-        name = self.connector.connector
-        metrics.RECEIVED.labels(name, self.stream).inc(received)
-        if unchanged:
-            metrics.RECORDS.labels(name, self.stream, "unchanged").inc(unchanged)
+                await forget_withheld(state)
 
     async def _acquire_stream(self) -> None:
         """Acquire the stream, unless another process acquired it a short time ago.

@@ -158,6 +158,7 @@ class StreamPoller:
                 self._ensure_backfill_running()
                 async with self._write_lock:
                     await self.requests.run_pending(self.processor)
+                    metrics.PAUSED.labels(name, self.stream).set(self.requests.paused)
                     if self.requests.paused:
                         return interval_seconds
                     with self._live_poll_gate.live_poll():
@@ -204,6 +205,7 @@ class StreamPoller:
             if self._failure_streak:
                 self._failure_streak.poll_succeeded()
             metrics.POLLS.labels(name, self.stream, "ok").inc()
+            metrics.HALTED.labels(name, self.stream).set(0)
             self._record_skipped_values(result)
             self.skipped_records = dict(result.skipped_records)
             self.empty_loop = result.empty_loop
@@ -316,6 +318,8 @@ class StreamPoller:
         if self._failure_streak:
             self._failure_streak.poll_failed(outcome, reason, text)
         metrics.POLLS.labels(self.connector.connector, self.stream, outcome).inc()
+        if outcome == "halt":
+            metrics.HALTED.labels(self.connector.connector, self.stream).set(1)
         log.warning(
             "poll failed",
             outcome=outcome,
