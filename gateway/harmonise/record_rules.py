@@ -224,6 +224,13 @@ class _RecordRules:
                     Code.DATE_IMPLAUSIBLE,
                     "expected a day of this age, not a stand-in for no day",
                 )
+        issued = record.get("issued_at")
+        issued_on = issued.date() if isinstance(issued, datetime) else issued
+        for name, day in (
+            ("awarded_on", awarded),
+            ("issued_at", issued_on),
+            ("holder.birth_date", born),
+        ):
             if day is not None and is_in_future(day, self.country):
                 raise record_refused(
                     "rule",

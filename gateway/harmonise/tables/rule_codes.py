@@ -121,7 +121,7 @@ RULES: dict[str, RuleDescription] = {
         "R1 R6", "reject for an award, else issue", "The framework did not hold on this day"
     ),
     NoLevelReason.DAY_IN_FUTURE: RuleDescription(
-        "R6", "reject", "An award or a birth has a day that has not come yet"
+        "R6", "reject", "An award, its issue or a birth has a day that has not come yet"
     ),
     **{
         reason: RuleDescription(

@@ -125,6 +125,12 @@ def test_an_award_of_a_day_to_come_is_rejected(tables: Tables):
     assert (outcome.reason, outcome.field) == ("day_in_future", "awarded_on")
 
 
+def test_a_credential_that_is_issued_on_a_day_to_come_is_rejected(tables: Tables):
+    outcome = award(tables, awarded_on=None, issued_at=datetime.now(UTC) + timedelta(days=2))
+    assert isinstance(outcome, Rejected)
+    assert (outcome.reason, outcome.field) == ("day_in_future", "issued_at")
+
+
 def test_a_part_of_a_day_to_come_is_rejected(tables: Tables):
     part = {"awarded_on": datetime.now(UTC).date() + timedelta(days=2)}
     outcome = award(tables, parts=[part])
