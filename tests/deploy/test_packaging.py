@@ -323,6 +323,20 @@ def test_chart_mounts_the_token_of_the_health_port():
 
 
 @needs_helm
+def test_chart_puts_the_address_of_the_runbooks_into_the_rules():
+    made = rendered("--set=metrics.prometheusRule=true,metrics.runbooks=https://wiki.example/gw/")
+    rules = next(one for one in made if one["kind"] == "PrometheusRule")
+    urls = [
+        rule["annotations"]["runbook_url"]
+        for group in rules["spec"]["groups"]
+        for rule in group["rules"]
+        if "alert" in rule
+    ]
+    assert "https://wiki.example/gw/ConnectorHalted.md" in urls
+    assert all(url.startswith("https://wiki.example/gw/") for url in urls)
+
+
+@needs_helm
 def test_manifests_contain_no_secret():
     for one in rendered():
         assert one["kind"] != "Secret"

@@ -124,7 +124,9 @@ def test_alerts_are_complete_and_have_runbooks():
     for alert in ALERTS:
         assert alert["labels"]["severity"] in {"page", "ticket"}
         assert alert["annotations"]["summary"]
-        text = (DEPLOY.parent / alert["annotations"]["runbook"]).read_text()
+        runbook = Path(alert["annotations"]["runbook"])
+        text = (DEPLOY.parent / runbook).read_text()
+        assert alert["annotations"]["runbook_url"] == f"https://runbooks.example.org/{runbook.name}"
         assert text.startswith(f"# {alert['alert']}\n")
         assert re.findall(r"^## (.*)$", text, re.MULTILINE) == [
             "What it means",
