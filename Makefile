@@ -5,7 +5,7 @@ BIN := .venv/bin
 # The tests start many processes, which start faster when Python keeps compiled modules.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test unit check bench peers growth scale tutorials docs dashboards golden schemas lock kafka-lock faults privacy attacks fuzz hostile soak clean
+.PHONY: help demo test unit check first-run wheel bench peers growth scale tutorials docs dashboards golden schemas lock kafka-lock faults privacy attacks fuzz hostile soak clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -16,7 +16,20 @@ help:  ## show this list
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
-demo: .venv/installed  ## run the demo: a real Kafka, three registries, 2,400 records
+# The demo needs a third of the packages. The targets that need the others install them later.
+.venv/installed-demo: requirements-dev.lock pyproject.toml
+	@echo "installing the packages of the demo in .venv (240 MB, the first time only)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@{ $(BIN)/python -m pip install --disable-pip-version-check --no-compile \
+	     --constraint requirements-dev.lock --editable '.[local]'; echo "ended $$?"; } \
+	| { count=0; code=1; while read -r step rest; do case $$step in \
+	     Collecting) count=$$((count + 1)); \
+	       test $$((count % 10)) -ne 0 || echo "  downloaded $$count packages" ;; \
+	     Installing) test "$${rest%% *}" != collected || echo "  unpacking them" ;; \
+	     ended) code=$$rest ;; esac; done; exit $$code; }
+	@touch $@
+
+demo: $(if $(wildcard .venv/installed),.venv/installed,.venv/installed-demo)  ## run the demo: a real Kafka, three registries, 2,400 records
 	@$(BIN)/gateway demo
 
 PARALLEL := tests/unit tests/conformance tests/registries tests/deploy
@@ -41,6 +54,9 @@ check: .venv/installed  ## check style, types, layers, connectors, mapping table
 	@$(BIN)/gateway language --check
 	@$(BIN)/python docs/generate.py --check
 
+first-run:  ## measure `make demo` in a fresh clone, an empty home and an empty pip cache (2 minutes)
+	@$(PYTHON) bench/first_run.py
+
 bench: .venv/installed  ## measure records per second and CPU time per record
 	@$(BIN)/python -m bench
 
@@ -58,6 +74,9 @@ tutorials: .venv/installed  ## follow both tutorials with a real Kafka (2 minute
 
 dashboards: .venv/installed  ## run under a real Prometheus and draw docs/dashboards/ (5 minutes)
 	@GATEWAY_DASHBOARDS_OUT=docs/dashboards $(BIN)/python -m pytest -q -s -m slow tests/end_to_end/test_dashboards.py
+
+wheel: .venv/installed  ## install the built wheel in a fresh environment and run its demo (2 minutes)
+	@$(BIN)/python -m pytest -q -m slow tests/deploy/test_wheel.py
 
 golden: .venv/installed  ## write the golden files again; review the difference
 	@$(BIN)/python -m pytest -q tests --update-golden

@@ -103,7 +103,6 @@ MEANINGS = {
     "kafka_cert_file": "Client certificate, in PEM.",
     "kafka_key_file": "Private key of the client certificate, in PEM.",
     "connectors": "Folder of the connector files.",
-    "mappings": "Folder of the mapping tables.",
     "receive_port": "Port on which push registries are answered. 0 means any free port.",
     "metrics_host": "Address of the health port: metrics, probes and the status page.",
     "metrics_port": "Port of the health port. 0 means any free port.",

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
 """A TCP port. 0 means any free port."""
+SHIPPED = Path(__file__).with_name("shipped")
+"""The tables, the demo connectors and the schemas in an installed package. A clone has none."""
 
 
 class Settings(BaseSettings):
@@ -81,6 +83,11 @@ class Settings(BaseSettings):
     """
     connectors: Path = Path("connectors")
     mappings: Path = Path("mappings")
+    """The folder of the mapping tables.
+
+    If it is not set and there is no folder ``mappings``, the gateway uses the tables of its
+    package.
+    """
     secrets_dir: Path = Path("secrets")
     """The folder of the secrets.
 
@@ -154,6 +161,14 @@ class Settings(BaseSettings):
     """
     log_format: Literal["auto", "json", "console"] = "auto"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _use_shipped_tables(cls, values: dict[str, Any]) -> dict[str, Any]:
+        shipped = SHIPPED / "mappings"
+        if "mappings" in values or Path("mappings").exists() or not shipped.exists():
+            return values
+        return values | {"mappings": shipped}
 
     @field_validator("receive_peers")
     @classmethod

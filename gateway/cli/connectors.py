@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from gateway.printable import one_line
-from gateway.settings import Settings
+from gateway.settings import SHIPPED, Settings
 
 
 class OutputFormat(StrEnum):
@@ -71,6 +71,16 @@ def _count_by_severity(findings: list[Any]) -> str:
     return ", ".join(parts) or "no findings"
 
 
+def default_paths() -> list[Path]:
+    """Return the folder of connectors, or without one the files that the package contains."""
+    settings = Settings()
+    if settings.connectors.exists() or "connectors" in settings.model_fields_set:
+        return [settings.connectors]
+    return [
+        folder for folder in (SHIPPED / "connectors", SHIPPED / "mappings") if folder.exists()
+    ] or [settings.connectors]
+
+
 def check(
     paths: Annotated[
         list[Path] | None,
@@ -93,7 +103,7 @@ def check(
     from gateway.check.mapping_tables import check_mappings
     from gateway.check.report_formats import format_findings
 
-    mappings, connectors = split_paths(paths or [Settings().connectors])
+    mappings, connectors = split_paths(paths or default_paths())
     files = connector_files_in(connectors) if connectors else []
     tables = load_tables()
     findings = [finding for folder in mappings for finding in check_mappings(folder)]

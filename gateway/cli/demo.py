@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
-import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -19,23 +17,19 @@ from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 
+from gateway.cli.demo_results import WIDTH, show_results
 from gateway.cli.safe_console import SafeConsole
 from gateway.errors import Unavailable
-from gateway.messages.topics import CREDENTIALS_TOPIC, PLATFORMS, TOPICS
 from gateway.pipeline.loaded_config import LoadedConfig, load_config
-from gateway.settings import Settings
+from gateway.settings import SHIPPED, Settings
 
 if TYPE_CHECKING:
     from gateway.config.connector import Connector
     from gateway.local.registries import Registry
-    from gateway.worker.worker import Worker
 
 console = SafeConsole()
 TIMEOUT_SECONDS = 90.0
-MAX_TEXT_LENGTH = 100
 LEAST_FILE_RECORDS = 4
-MAX_COUNTED = 100_000
-REJECTIONS = "gateway.rejections.v1"
 OUTCOMES = ("accepted", "rejected", "unchanged", "deleted")
 
 
@@ -91,8 +85,7 @@ def demo(
             update={"log_level": "ERROR", "metrics_port": 0, "registry_environment": "acceptance"}
         )
         logs.configure(settings)
-        # A new broker has no group coordinator in its first second, and aiokafka logs an error.
-        logging.getLogger("aiokafka.consumer.group_coordinator").setLevel(logging.CRITICAL)
+        _silence_kafka_client()
         if not settings.kafka_bootstrap:
             settings = settings.model_copy(
                 update={"kafka_bootstrap": _start_kafka(stack, work_folder / "kafka")}
@@ -100,11 +93,23 @@ def demo(
         run_async(_demo(settings, work_folder, records, keep=keep))
 
 
+def _silence_kafka_client() -> None:
+    """Print no errors of aiokafka. It logs some while a new broker elects its first leaders.
+
+    A failure that lasts ends the demo with its own message.
+    """
+    for name in [name for name in logging.root.manager.loggerDict if name.startswith("aiokafka")]:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
 def _start_kafka(stack: contextlib.ExitStack, data: Path) -> str:
     from gateway.local import broker as kafka
 
     started = time.monotonic()
-    with console.status("starting Apache Kafka (the first start downloads its jars)"):
+    starting = "starting Apache Kafka (the first start downloads 44 MB)"
+    if not console.is_terminal:
+        console.print(starting)
+    with console.status(starting):
         broker = stack.enter_context(kafka.running(data))
     console.print(
         f"Apache Kafka on {broker.bootstrap} [dim]({time.monotonic() - started:.1f} s)[/]"
@@ -137,6 +142,7 @@ async def _demo(settings: Settings, work_folder: Path, records: int, *, keep: bo
                 "secrets_dir": write_secrets(work_folder / "secrets", registries),
                 "pseudonym_key": _demo_key(),
                 "connectors": demo_connectors(),
+                "mappings": _demo_tables(),
             }
         )
         config = with_demo_addresses(
@@ -145,14 +151,14 @@ async def _demo(settings: Settings, work_folder: Path, records: int, *, keep: bo
         )
         for demo_registry in registries:
             title = config.connectors[demo_registry.connector].title
-            console.print(
-                f"registry {demo_registry.connector}: {title} [dim]{demo_registry.registry.url}[/]"
-            )
+            console.print(f"{demo_registry.connector:<10} {title}", markup=False)
         worker = Worker(settings, config, frozenset({"poll", "harmonise"}))
         running = asyncio.create_task(worker.run())
         try:
             await _show_progress(running, registries)
-            await _show_results(settings, worker)
+            await show_results(
+                console, settings, worker.fleet, status_page=str(worker.url) if keep else ""
+            )
             if keep:
                 console.print("\nrunning until Ctrl-C")
                 await asyncio.wait(
@@ -167,12 +173,21 @@ async def _demo(settings: Settings, work_folder: Path, records: int, *, keep: bo
 def demo_connectors() -> Path:
     """Return the folder of the demo connectors.
 
-    This is the configured folder if it contains them, or else the folder next to the package.
+    This is the configured folder if it contains them, or else that of the package or of the clone.
     """
     configured = Settings().connectors
     if (configured / "demo-soap.yaml").exists():
         return configured
-    return Path(__file__).parents[2] / "connectors"
+    return _shipped_folder("connectors")
+
+
+def _demo_tables() -> Path:
+    configured = Settings().mappings
+    return configured if configured.is_dir() else _shipped_folder("mappings")
+
+
+def _shipped_folder(name: str) -> Path:
+    return (SHIPPED if SHIPPED.exists() else Path(__file__).parents[2]) / name
 
 
 def _demo_key() -> Any:
@@ -242,8 +257,9 @@ def counts() -> dict[str, RecordCounts]:
 def table(registries: list[DemoRegistry], started: float) -> Group:
     """Return the table of counts, with the reasons for rejections below it."""
     drawn = Table(box=None, pad_edge=False)
-    drawn.add_column("registry")
-    for name in ("received", *OUTCOMES, "records/s"):
+    drawn.add_column("registry", no_wrap=True)
+    columns = ["received", *OUTCOMES, "records/s"][: 6 if console.width >= WIDTH else 5]
+    for name in columns:
         drawn.add_column(name, justify="right", no_wrap=True)
     found = counts()
     reasons = []
@@ -255,7 +271,7 @@ def table(registries: list[DemoRegistry], started: float) -> Group:
             *(count.ended.get(outcome, 0) for outcome in OUTCOMES),
             round(count.received / max(seconds, 0.001)),
         ]
-        drawn.add_row(demo_registry.connector, *map(str, numbers))
+        drawn.add_row(demo_registry.connector, *map(str, numbers[: len(columns)]))
         for reason, number in sorted(count.reasons.items(), key=lambda one: -one[1]):
             reasons.append(f"  {demo_registry.connector:10} {number:4}  {reason}")
     return Group(drawn, *(["rejected because"] if reasons else []), *reasons)
@@ -267,6 +283,9 @@ async def _show_progress(running: asyncio.Task[None], registries: list[DemoRegis
     Raises :class:`~gateway.errors.Unavailable` after ``TIMEOUT_SECONDS``, or if the worker ends.
     """
     started = time.monotonic()
+    if not console.is_terminal:
+        expected = sum(demo_registry.registry.record_count for demo_registry in registries)
+        console.print(f"reading {expected:,} records")
     with Live(
         table(registries, started), console=console, refresh_per_second=4, transient=False
     ) as live:
@@ -305,104 +324,6 @@ async def _show_progress(running: asyncio.Task[None], registries: list[DemoRegis
             f"some records have no outcome after {TIMEOUT_SECONDS:.0f} s; "
             "run `gateway demo --keep` and look at the metrics"
         )
-
-
-async def _show_results(settings: Settings, worker: Worker) -> None:
-    """Print a harmonised record, its explanation, a rejection, and the addresses to read from."""
-    from gateway.kafka.topic_reader import read_topic
-
-    async for record in read_topic(settings, CREDENTIALS_TOPIC, limit=1):
-        console.print(
-            f"\n[bold]one harmonised record[/] on {CREDENTIALS_TOPIC}, key {record.key.decode()}"
-        )
-        console.print_json(json.dumps(shorten(json.loads(record.value)), ensure_ascii=False))
-        console.print(
-            "\n[bold]its explanation[/]: `gateway explain` prints this page for any record"
-        )
-        console.print(
-            await explanation(settings, worker.fleet, record.key.decode()),
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
-    async for record in read_topic(settings, REJECTIONS, limit=1):
-        console.print(f"[bold]one rejection[/] on {REJECTIONS}, key {record.key.decode()}")
-        console.print_json(record.value.decode())
-    drawn = Table(box=None, pad_edge=False)
-    drawn.add_column("topic")
-    drawn.add_column("documents", justify="right")
-    for topic, number in (await count_documents(settings)).items():
-        drawn.add_row(topic, f"{number:,}")
-    console.print(drawn)
-    console.print(f"\nmetrics  {worker.url}/metrics  [dim](status page: {worker.url}/)[/]")
-    console.print(
-        "subscribe with any Kafka client that reads committed records "
-        "(--keep keeps the broker running):"
-    )
-    console.print(
-        f"  GATEWAY_KAFKA_BOOTSTRAP={settings.kafka_bootstrap} {sys.argv[0]} "
-        f"topics read {CREDENTIALS_TOPIC} --limit 1",
-        soft_wrap=True,
-    )
-    console.print(
-        f"  kcat -b {settings.kafka_bootstrap} -C -t {CREDENTIALS_TOPIC} "
-        "-X isolation.level=read_committed",
-        soft_wrap=True,
-    )
-
-
-async def count_documents(settings: Settings) -> dict[str, int]:
-    """Return the number of documents on each topic for platforms.
-
-    Count at most ``MAX_COUNTED`` records of a topic.
-    """
-    from gateway.kafka.topic_reader import read_topic
-
-    found = {}
-    for topic in TOPICS:
-        if set(topic.readers) & set(PLATFORMS):
-            standing: dict[bytes, bool] = {}
-            async for record in read_topic(settings, topic.name, limit=MAX_COUNTED):
-                standing[record.key] = record.value is not None
-            found[topic.name] = sum(standing.values())
-    return found
-
-
-async def explanation(settings: Settings, config: LoadedConfig, key: str) -> str:
-    """Return the explanation of the document with this key, or an empty text.
-
-    The raw topic must contain its raw record.
-    """
-    from gateway.harmonise.explanation import explain
-    from gateway.kafka.topic_reader import read_topic
-    from gateway.messages.cloudevents import decode_raw
-    from gateway.messages.topics import RAW
-    from gateway.pipeline.record_processor import build_record_processor
-
-    processor = build_record_processor(settings, config.harmonisers.get)
-    async for record in read_topic(settings, RAW.name):
-        raw = decode_raw(record.key, record.value, record.headers)
-        connector = config.connectors[raw.connector]
-        if any(tombstone.key.decode() == key for tombstone in processor.tombstones_for(raw)):
-            outcome = config.harmonisers[raw.connector](raw)
-            position = f"{RAW.name}-{record.partition}@{record.offset}"
-            return explain(
-                connector, raw, outcome, tables=config.tables, position=position
-            ).to_text()
-    return ""
-
-
-def shorten(value: Any, depth: int = 3) -> Any:
-    """Return a shortened copy of a document. An ellipsis marks the ends of long and deep parts."""
-    if isinstance(value, dict):
-        return {key: shorten(inner, depth - 1) for key, inner in value.items()} if depth else "{…}"
-    if isinstance(value, list):
-        return [shorten(inner, depth - 1) for inner in value] if depth else "[…]"
-    return (
-        value[:MAX_TEXT_LENGTH] + "…"
-        if isinstance(value, str) and len(value) > MAX_TEXT_LENGTH
-        else value
-    )
 
 
 def register(app: typer.Typer) -> None:
