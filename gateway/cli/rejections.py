@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sys
 import uuid
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gateway.cli.command_group import CommandGroup
+from gateway.cli.command_sending import DEFAULT_TIMEOUT_SECONDS, Timeout, Wait, send_commands
 from gateway.errors import Denied, UsageError
 from gateway.messages import commands
 from gateway.printable import one_line
@@ -114,6 +116,8 @@ def replay(
         typer.Option("--dry-run", help="Write nothing. Show the results with the current files."),
     ] = False,
     as_json: Json = False,
+    wait: Wait = False,
+    timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
 ) -> None:
     """Harmonise rejected records again with the current files.
 
@@ -121,7 +125,6 @@ def replay(
     accepted records and withdraws their rejections.
     """
     from gateway.cli.runtime import check_keys, load_settings, load_valid_connectors
-    from gateway.kafka.send import send_command
     from gateway.pipeline.loaded_config import load_config
 
     if not (reason or connector or all_rejections):
@@ -135,15 +138,18 @@ def replay(
     rows = _dry_run(settings, config, rejections) if dry_run else _group_by_reason(rejections)
     if not dry_run:
         check_keys(settings)
-        for name in sorted(
-            {
-                one.rejection.connector
-                for one in rejections
-                if one.rejection.connector in config.connectors
-            }
-        ):
-            command = commands.Replay(connector=name, reason=reason, id=uuid.uuid4().hex)
-            asyncio.run(send_command(settings, name, commands.encode(command)))
+    _print_replay(rows, as_json=as_json, dry_run=dry_run)
+    if rows and not dry_run:
+        names = {one.rejection.connector for one in rejections} & config.connectors.keys()
+        to_send = [
+            commands.Replay(connector=name, reason=reason, id=uuid.uuid4().hex)
+            for name in sorted(names)
+        ]
+        with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+            send_commands(settings, to_send, wait=wait, timeout_seconds=timeout)
+
+
+def _print_replay(rows: list[dict[str, Any]], *, as_json: bool, dry_run: bool) -> None:
     if as_json:
         print(json.dumps(rows, ensure_ascii=False, indent=1))
         return
@@ -151,7 +157,7 @@ def replay(
         became = (
             ", ".join(f"{number} {what}" for what, number in row["now"].items())
             if dry_run
-            else f"{row['records']} sent to its worker"
+            else f"{row['records']} to process again"
         )
         print(one_line(f"{_group_label(row)}: {became}"))
     if not rows:

@@ -9,6 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gateway.cli.command_sending import (
+    DEFAULT_TIMEOUT_SECONDS,
+    Timeout,
+    Wait,
+    send_commands,
+)
 from gateway.config.countries import country_code_problem
 from gateway.errors import UsageError
 from gateway.messages import commands
@@ -22,9 +28,13 @@ Connector = Annotated[str, typer.Argument(help="Name of the connector.")]
 Stream = Annotated[str, typer.Argument(help="Name of the stream.  [default: all streams]")]
 
 
-def _send_command(command: commands.Command) -> None:
+def _send_command(
+    command: commands.Command,
+    *,
+    wait: bool = False,
+    timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+) -> None:
     from gateway.cli.runtime import check_keys, load_settings
-    from gateway.kafka.send import send_command
     from gateway.pipeline.loaded_config import load_config
 
     settings = load_settings()
@@ -34,25 +44,30 @@ def _send_command(command: commands.Command) -> None:
         raise UsageError(reasons)
     if isinstance(command, commands.Backfill):
         check_keys(settings)
-    asyncio.run(send_command(settings, command.connector, commands.encode(command)))
-    verb = type(command).__struct_config__.tag
-    print(f"{verb} {command.connector} {command.stream or 'all streams'}: sent to the owner")
+    send_commands(settings, [command], wait=wait, timeout_seconds=timeout_seconds)
 
 
-def poll(connector: Connector, stream: Stream = "") -> None:
-    """Poll now instead of at the next interval."""
-    _send_command(commands.Poll(connector=connector, stream=stream, id=uuid.uuid4().hex))
+def poll(
+    connector: Connector,
+    stream: Stream = "",
+    wait: Wait = False,
+    timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
+) -> None:
+    """Poll now instead of at the next interval, also while the circuit breaker is open."""
+    command = commands.Poll(connector=connector, stream=stream, id=uuid.uuid4().hex)
+    _send_command(command, wait=wait, timeout_seconds=timeout)
 
 
 def pause(
     connector: Connector,
     stream: Stream = "",
     reason: Annotated[str, typer.Option(help="Reason for the log.")] = "",
+    wait: Wait = False,
+    timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
 ) -> None:
     """Stop polling until `gateway resume`. The worker finishes the records that it has read."""
-    _send_command(
-        commands.Pause(connector=connector, stream=stream, reason=reason, id=uuid.uuid4().hex)
-    )
+    command = commands.Pause(connector=connector, stream=stream, reason=reason, id=uuid.uuid4().hex)
+    _send_command(command, wait=wait, timeout_seconds=timeout)
 
 
 def resume(
@@ -64,6 +79,8 @@ def resume(
             "--accept-deletions", help="Accept the deletions that the gateway withholds now."
         ),
     ] = False,
+    wait: Wait = False,
+    timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
 ) -> None:
     """Continue to poll from the stored cursor."""
     command = commands.Resume(
@@ -73,7 +90,7 @@ def resume(
         accept_deletions=accept_deletions,
     )
     withheld = _withheld_deletions(command) if accept_deletions else []
-    _send_command(command)
+    _send_command(command, wait=wait, timeout_seconds=timeout)
     for text in withheld:
         print(text)
 
@@ -115,6 +132,8 @@ def backfill(
         bool,
         typer.Option("--cancel", help="Stop the running backfill. The published records stay."),
     ] = False,
+    wait: Wait = False,
+    timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
 ) -> None:
     """Read a past period again, in parallel with live polling. Continues after a restart.
 
@@ -129,9 +148,10 @@ def backfill(
     from gateway.pipeline.loaded_config import load_config
 
     if cancel:
-        _send_command(
-            commands.CancelBackfill(connector=connector, stream=stream, id=uuid.uuid4().hex)
+        cancelling = commands.CancelBackfill(
+            connector=connector, stream=stream, id=uuid.uuid4().hex
         )
+        _send_command(cancelling, wait=wait, timeout_seconds=timeout)
         return
     if not begin:
         raise UsageError(
@@ -156,15 +176,14 @@ def backfill(
             f"--from {begin} is not before --to {end or 'now'}; "
             "give the earlier day first, and no day in the future"
         )
-    _send_command(
-        commands.Backfill(
-            connector=connector, stream=stream, begin=first, end=last, id=uuid.uuid4().hex
-        )
+    command = commands.Backfill(
+        connector=connector, stream=stream, begin=first, end=last, id=uuid.uuid4().hex
     )
     print(
         f"from {first:%Y-%m-%dT%H:%M:%SZ} up to {last:%Y-%m-%dT%H:%M:%SZ}; "
         f"`gateway status {connector}` shows the progress"
     )
+    _send_command(command, wait=wait, timeout_seconds=timeout)
 
 
 def renormalise(
@@ -180,26 +199,29 @@ def renormalise(
             "--dry-run", help="Publish nothing. Print a summary and the records that would change."
         ),
     ] = False,
+    wait: Wait = False,
+    timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
 ) -> None:
     """Harmonise raw records again after a table change.
 
     Publishes only the differences, marked as corrections.
     """
     from gateway.cli.runtime import check_keys, load_settings, load_valid_connectors
-    from gateway.kafka.send import send_command
 
     if dry_run:
         print_changes(country)
         return
     settings = load_settings()
     check_keys(settings)
-    for name in select_connectors(load_valid_connectors(settings), country):
-        command = commands.Renormalise(connector=name, id=uuid.uuid4().hex)
-        asyncio.run(send_command(settings, name, commands.encode(command)))
-        print(
-            f"{name}: the owner reads its raw records again; "
-            "restart a worker that still uses older tables"
-        )
+    to_send = [
+        commands.Renormalise(connector=name, id=uuid.uuid4().hex)
+        for name in select_connectors(load_valid_connectors(settings), country)
+    ]
+    print(
+        "the owner of each connector reads its raw records again; "
+        "restart a worker that still uses older tables"
+    )
+    send_commands(settings, to_send, wait=wait, timeout_seconds=timeout)
 
 
 def print_changes(country: str) -> int:

@@ -15,6 +15,8 @@ from gateway.messages.topics import STATUS
 
 WORKER_KEY_PREFIX = "@"
 """First character of a worker's key. No connector name begins with it."""
+WAITING, DONE, FAILED, SKIPPED = "waiting", "done: ", "failed: ", "skipped: "
+"""How the result of a command begins."""
 StreamStateName = Literal[
     "starting", "running", "paused", "retrying", "halted", "backfilling", "receiving"
 ]
@@ -88,6 +90,19 @@ class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True, tag="worker"):
 
     Those in ``connectors`` run with an earlier version of their file.
     """
+    commands: dict[str, dict[str, str]] = {}
+    """The results of the last commands by command id and stream. Each begins with ``waiting``,
+    ``done:``, ``failed:`` or ``skipped:``. A command that was refused has no stream."""
+
+
+def command_is_waiting(result: str) -> bool:
+    """Return whether a stream has not carried out its command yet."""
+    return result.startswith(WAITING)
+
+
+def command_failed(result: str) -> bool:
+    """Return whether a stream could not carry out its command."""
+    return result.startswith(FAILED)
 
 
 def encode_status(status: StreamStatus | WorkerStatus) -> OutgoingRecord:

@@ -15,6 +15,7 @@ from gateway.config.connector import Connector
 from gateway.kafka.background_writer import BackgroundWriter
 from gateway.messages import notification
 from gateway.messages.cloudevents import to_rfc3339
+from gateway.operations.command_results import CommandResults
 from gateway.settings import Settings
 
 FAILURES_BEFORE_NOTIFICATION = 5
@@ -36,6 +37,8 @@ class Notifier:
 
     worker: str
     writer: BackgroundWriter
+    results: CommandResults = field(default_factory=CommandResults)
+    """The results of commands, which the status of the worker reports."""
 
     def notify(
         self,

@@ -7,6 +7,7 @@ new owner finds them. See docs/decisions/0020.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 
 import msgspec
 import structlog
@@ -16,6 +17,7 @@ from gateway.errors import RetryLater
 from gateway.messages import commands
 from gateway.messages.commands import Backfill, CancelBackfill, Command, Poll
 from gateway.messages.notification import NotificationKind
+from gateway.messages.status import DONE
 from gateway.operations import replay
 from gateway.operations.notifier import Notifier
 from gateway.operations.renormalise import renormalise
@@ -49,6 +51,8 @@ class StreamRequests:
         self._stream_state = stream_state
         self._notifier = notifier
         self._retry_at = 0.0
+        self._waiting: dict[str, list[str]] = {}
+        """The ids of the commands whose request is not carried out yet, by note."""
 
     @property
     def paused(self) -> bool:
@@ -82,6 +86,19 @@ class StreamRequests:
 
         Raises the errors of a write to Kafka.
         """
+        await self._store(command)
+        match command:
+            case commands.Pause():
+                self.end_commands([command.id], "paused")
+            case commands.Resume():
+                self.end_commands([command.id], "resumed")
+            case commands.Renormalise():
+                self._waiting.setdefault(RENORMALISE, []).append(command.id)
+            case commands.Replay():
+                note = f"{replay.NOTE_PREFIX} {command.reason}"
+                self._waiting.setdefault(note, []).append(command.id)
+
+    async def _store(self, command: commands.Command) -> None:
         match command:
             case commands.Pause():
                 await self._write_note(PAUSE, commands.encode(command))
@@ -121,7 +138,9 @@ class StreamRequests:
                 changed = await renormalise(self._settings, processor, self._stream_state)
                 await self._write_note(RENORMALISE, None)
                 log.info("renormalised", changed=changed)
-                self.notify("renormalised", text=f"{changed} records are published differently")
+                text = f"{changed} records are published differently"
+                self.notify("renormalised", text=text)
+                self.end_commands(self._waiting.pop(RENORMALISE, []), text)
             for note in [
                 note for note in self._stream_state.notes if note.startswith(replay.NOTE_PREFIX)
             ]:
@@ -132,11 +151,12 @@ class StreamRequests:
                     without_raw_record=plan.without_raw_record,
                     newer=plan.superseded,
                 )
-                self.notify(
-                    "replayed",
-                    text=f"{len(plan.to_replay)} rejected records are processed again; "
-                    f"{plan.without_raw_record} have no raw record any more",
+                text = (
+                    f"{len(plan.to_replay)} rejected records are processed again; "
+                    f"{plan.without_raw_record} have no raw record any more"
                 )
+                self.notify("replayed", text=text)
+                self.end_commands(self._waiting.pop(note, []), text)
         except RetryLater as error:
             self._retry_at = time.monotonic() + RETRY_SECONDS
             log.warning(
@@ -150,6 +170,11 @@ class StreamRequests:
         """Notify operators of the result of a request."""
         if self._notifier:
             self._notifier.notify(kind, self._connector, self._stream_state.stream, text=text)
+
+    def end_commands(self, ids: Iterable[str], text: str, beginning: str = DONE) -> None:
+        """Report how commands ended for this stream."""
+        if self._notifier:
+            self._notifier.results.end(ids, self._stream_state.stream, text, beginning)
 
     async def _write_note(self, name: str, value: bytes | None) -> None:
         await self._stream_state.open()

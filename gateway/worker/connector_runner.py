@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 import zlib
+from collections.abc import Iterable
 
 import structlog
 
@@ -20,6 +21,7 @@ from gateway.fetch.http.lease import Lease
 from gateway.fetch.registry_client import RegistryClient
 from gateway.fetch.secrets import FileSecrets
 from gateway.messages import commands
+from gateway.messages.status import SKIPPED
 from gateway.observability import metrics
 from gateway.operations import stream_requests
 from gateway.operations.backfill import LivePollGate
@@ -143,12 +145,7 @@ class ConnectorRunner:
                 return refused
             try:
                 if streams:
-                    refusals = [
-                        await stream.handle_command(command)
-                        for stream in streams
-                        if stream_requests.applies_to_stream(command, stream.stream)
-                    ]
-                    return "; ".join(filter(None, refusals)) if all(refusals) else ""
+                    return await self._handle_in_streams(command, streams)
             except (GatewayError, OSError) as error:
                 log.warning(
                     "command waits",
@@ -163,6 +160,28 @@ class ConnectorRunner:
             f"{command.connector} did not start within {COMMAND_SECONDS:.0f} s, "
             "or Kafka did not accept the command; send the command again"
         )
+
+    async def _handle_in_streams(
+        self, command: commands.Command, streams: Iterable[StreamPoller | PushStream]
+    ) -> str:
+        """Hand a command to each stream that it concerns.
+
+        Return why all of them refused it. A stream that refuses what another one takes is skipped.
+        """
+        concerned = [
+            stream
+            for stream in streams
+            if stream_requests.applies_to_stream(command, stream.stream)
+        ]
+        if self._notifier:
+            for stream in concerned:
+                self._notifier.results.begin(command.id, stream.stream)
+        refusals = []
+        for stream in concerned:
+            refusals.append(refused := await stream.handle_command(command))
+            if refused:
+                stream.requests.end_commands([command.id], refused, SKIPPED)
+        return "; ".join(filter(None, refusals)) if all(refusals) else ""
 
     async def _run(self, name: str) -> None:
         """Run a connector until this task is cancelled.

@@ -49,6 +49,7 @@ class StatusReporter:
     not_loaded: Callable[[], dict[str, str]]
     """The connectors whose file is not valid, each with one finding."""
     writer: BackgroundWriter
+    command_results: Callable[[], dict[str, dict[str, str]]] = dict
     started: float = field(default_factory=time.time)
 
     async def run(self) -> None:
@@ -106,6 +107,7 @@ class StatusReporter:
             tables_digest=self.fleet().tables.digest,
             connectors=tuple(sorted(self.fleet().connectors)),
             not_loaded=self.not_loaded(),
+            commands=self.command_results(),
             blocked={
                 role: reason
                 for role in self.roles

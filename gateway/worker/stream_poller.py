@@ -14,7 +14,7 @@ import structlog
 from gateway.errors import Denied, Fenced, GatewayError, IntegrityStop, RetryLater, StreamHalted
 from gateway.kafka.connection import was_cancelled_by_library
 from gateway.messages import commands
-from gateway.messages.status import skipped_values_text
+from gateway.messages.status import FAILED, skipped_values_text
 from gateway.observability import metrics, tracing
 from gateway.operations import backfill
 from gateway.operations.notifier import FailureStreak, Notifier
@@ -31,6 +31,8 @@ log = structlog.get_logger()
 
 FIRST_RETRY_SECONDS = 1.0
 MAX_RETRY_SECONDS = 300.0
+PROBE_WAITS = 2
+"""A poll that a person asked for waits this number of times for the probe of another stream."""
 HALTED_RETRY_SECONDS = 60.0
 """A stream that needs a person is still polled at this interval, because the registry may recover
 without one."""
@@ -77,6 +79,10 @@ class StreamPoller:
         self._stop_after = settings.stop_after_rejected
         self._wake_event = asyncio.Event()
         self._failures = 0
+        self._awaited_polls: list[str] = []
+        """The ids of the commands that wait for the next poll."""
+        self._last_counts = ""
+        self._last_reason = ""
 
     @property
     def backfill(self) -> backfill.BackfillProgress | None:
@@ -98,12 +104,22 @@ class StreamPoller:
                 )
             case commands.CancelBackfill():
                 await self._stop_backfill()
-                if ended := await backfill.cancel_backfill(self._stream_state):
+                ended = await backfill.cancel_backfill(self._stream_state)
+                self.requests.end_commands(
+                    [command.id], "cancelled" if ended else "no backfill was running"
+                )
+                if ended:
+                    self.requests.end_commands([ended.id], "cancelled", FAILED)
                     self.requests.notify(
                         "backfill_cancelled",
                         text=f"{ended.received} records received, {ended.written} written; "
                         "the written records stay",
                     )
+            case commands.Poll():
+                self._context.client.allow_probes()
+                # After a failure, the next try follows soon, as after a first failure.
+                self._failures = 0
+                self._awaited_polls.append(command.id)
             case _:
                 await self.requests.store(command)
         self._wake_event.set()
@@ -120,12 +136,32 @@ class StreamPoller:
             while True:
                 # Before the poll, so that a command during the poll takes effect right after it.
                 self._wake_event.clear()
+                awaited, self._awaited_polls = self._awaited_polls, []
                 delay = await self._poll_guarded(interval_seconds)
+                self._end_polls(awaited)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake_event.wait(), delay)
         finally:
             await self._stop_backfill()
             await self._stream_state.close()
+
+    def _end_polls(self, command_ids: list[str]) -> None:
+        """Report the result of the last poll to the commands that asked for it.
+
+        While another stream probes the registry, they wait for the next poll.
+        """
+        if self.requests.paused:
+            text = (
+                "the stream is paused; continue with "
+                f"`gateway resume {self.connector.connector} {self.stream}`"
+            )
+            self.requests.end_commands(command_ids, text, FAILED)
+        elif not self.last_error:
+            self.requests.end_commands(command_ids, self._last_counts)
+        elif self._last_reason == "BREAKER_OPEN" and self._failures <= PROBE_WAITS:
+            self._awaited_polls = command_ids + self._awaited_polls
+        else:
+            self.requests.end_commands(command_ids, self.last_error, FAILED)
 
     async def _poll_guarded(self, interval_seconds: float) -> float:
         """Poll, and treat a cancellation by a library as a failure that is retried."""
@@ -201,6 +237,10 @@ class StreamPoller:
                 metrics.POLL_DURATION.labels(name, self.stream).observe(time.monotonic() - started)
             self._failures = 0
             self.last_error = self.last_failure_kind = ""
+            self._last_counts = (
+                f"{result.received:,} records received, {result.written:,} written, "
+                f"{result.unchanged:,} unchanged"
+            )
             self.has_succeeded = True
             if self._failure_streak:
                 self._failure_streak.poll_succeeded()
@@ -266,11 +306,12 @@ class StreamPoller:
                                     received=progress.received,
                                     written=progress.written,
                                 )
-                                self.requests.notify(
-                                    "backfill_done",
-                                    text=f"{progress.received} records received, "
-                                    f"{progress.written} written",
+                                text = (
+                                    f"{progress.received} records received, "
+                                    f"{progress.written} written"
                                 )
+                                self.requests.notify("backfill_done", text=text)
+                                self.requests.end_commands([progress.id], text)
                             return
                 except (GatewayError, OSError) as error:
                     delay = (
@@ -315,6 +356,7 @@ class StreamPoller:
 
     def _record_failure(self, outcome: str, reason: str, text: str, delay: float) -> float:
         self.last_error, self.last_failure_kind = text, outcome
+        self._last_reason = reason
         if self._failure_streak:
             self._failure_streak.poll_failed(outcome, reason, text)
         metrics.POLLS.labels(self.connector.connector, self.stream, outcome).inc()

@@ -235,6 +235,7 @@ class Worker:
             lambda: self.pollers.start_errors if self.pollers else {},
             self._not_loaded,
             self._notifier.writer,
+            lambda: self._notifier.results.by_id,
         )
 
     def _streams(self) -> list[StreamPoller | PushStream]:
@@ -342,6 +343,7 @@ class Worker:
             }
             if refused := await pollers.handle_command(command):
                 log.warning("command refused", **log_context, reason=refused)
+                self._notifier.results.refuse(command.id, refused)
                 self._notifier.notify(
                     "command_refused",
                     command.connector,
