@@ -99,19 +99,23 @@ def _without_source(document: YamlDocument, place: DocumentPath) -> Finding:
 
 def _days(mapping: Mapping, document: YamlDocument) -> Iterator[Finding]:
     for index, unit in enumerate(mapping.credits):
-        yield from _first_day(unit, document, ("credits", index))
+        yield from _first_day(unit, mapping.sources_of(unit), document, ("credits", index))
     for key, framework in mapping.frameworks.items():
         for number, version in enumerate(framework.versions):
             place = ("frameworks", key, "versions", number)
-            yield from _first_day(version, document, place)
-            yield from _verified(version, mapping.sources_of(version), document, place)
+            sources = mapping.sources_of(version)
+            yield from _first_day(version, sources, document, place)
+            yield from _verified(version, sources, document, place)
             for index, level in enumerate(version.levels):
                 sources = mapping.sources_of(level, version)
                 yield from _verified(level, sources, document, (*place, "levels", index))
 
 
 def _first_day(
-    period: StartedPeriod, document: YamlDocument, place: DocumentPath
+    period: StartedPeriod,
+    sources: Sequence[Source],
+    document: YamlDocument,
+    place: DocumentPath,
 ) -> Iterator[Finding]:
     if period.from_ and (period.undated or period.safe_from):
         yield document.make_finding(
@@ -124,6 +128,14 @@ def _first_day(
             "no-first-day",
             place,
             "has no first day; add from:, or undated: with the reason and safe_from: with a day",
+        )
+    elif period.from_ and sources and official_source(sources, "dates") is None:
+        yield document.make_finding(
+            "first-day-not-stated",
+            (*place, "from"),
+            f"no official source states the first day {period.from_}; add dates to the states of "
+            "the source that gives it, or write undated: and safe_from: instead",
+            severity="note",
         )
 
 
