@@ -20,6 +20,7 @@ from gateway.errors import UsageError
 from gateway.messages import commands
 from gateway.operations import stream_requests
 from gateway.printable import one_line
+from gateway.similar_name import did_you_mean
 
 if TYPE_CHECKING:
     from gateway.pipeline.loaded_config import LoadedConfig
@@ -272,7 +273,8 @@ def select_connectors(config: LoadedConfig, country: str) -> list[str]:
     ]
     if not names:
         countries = sorted({connector.country for connector in config.connectors.values()})
-        raise UsageError(f"no connector for {country}; there are: {', '.join(countries)}")
+        near = did_you_mean(country, [*config.connectors, *countries])
+        raise UsageError(f"no connector for {country}{near}; there are: {', '.join(countries)}")
     return names
 
 

@@ -20,6 +20,7 @@ from gateway.kafka.record_fetch import fetch_records
 from gateway.kafka.unreadable_records import is_well_formed, skip
 from gateway.messages.outgoing import partition_for
 from gateway.settings import Settings
+from gateway.similar_name import did_you_mean
 
 FETCH_MS = 50
 """Longest wait of a fetch request in milliseconds. A longer one would only delay the stop."""
@@ -209,8 +210,9 @@ async def _require_topic(settings: Settings, topic: str) -> None:
         await admin.close()
     if topic not in names:
         raise UsageError(
-            f"no topic {topic}: it does not exist, or this user may not see it; create the topics "
-            f"with `gateway topics apply`; there are: {', '.join(sorted(names)) or 'none'}"
+            f"no topic {topic}: it does not exist, or this user may not see it"
+            f"{did_you_mean(topic, names)}; create the topics with `gateway topics apply`; "
+            f"there are: {', '.join(sorted(names)) or 'none'}"
         )
 
 

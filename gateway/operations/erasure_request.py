@@ -14,6 +14,7 @@ from gateway.messages.suppression import SuppressionKind, suppression_id
 from gateway.pipeline.loaded_config import LoadedConfig
 from gateway.pseudonym_keys import SUPPRESSION_AUDIENCE, load_keys
 from gateway.settings import Settings
+from gateway.similar_name import did_you_mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,8 @@ def request_for_record(
     """
     if connector not in config.connectors:
         raise UsageError(
-            f"unknown connector {connector}; there are: {', '.join(config.connectors)}"
+            f"unknown connector {connector}{did_you_mean(connector, config.connectors)}; "
+            f"there are: {', '.join(config.connectors)}"
         )
     native_ids = possible_native_ids(config.connectors[connector], native_id, secrets)
     keys = load_keys(settings).for_audience(SUPPRESSION_AUDIENCE)

@@ -25,6 +25,7 @@ from gateway.pipeline.loaded_config import connector_files
 from gateway.records import RawRecord
 from gateway.render.publication import publication
 from gateway.settings import Settings
+from gateway.similar_name import did_you_mean
 
 MASKING_KEY = b"the key of explanations, never of a gateway"
 """Explanations hide the pseudonyms that are made with this key, so the key protects nothing."""
@@ -62,11 +63,13 @@ async def explain_stored_record(settings: Settings, connector: str, native_id: s
 
     Raises a :class:`~gateway.errors.GatewayError` that names the missing connector or record.
     """
-    path = next(
-        (path for path in connector_files(settings.connectors) if path.stem == connector), None
-    )
+    paths = {path.stem: path for path in connector_files(settings.connectors)}
+    path = paths.get(connector)
     if path is None:
-        raise UsageError(f"no connector {connector}")
+        raise UsageError(
+            f"unknown connector {connector}{did_you_mean(connector, paths)}; "
+            f"{settings.connectors}/ has: {', '.join(paths) or 'none'}"
+        )
     raw, position = await read_stored_record(settings, connector, native_id)
     providers = await load_providers(settings)
 

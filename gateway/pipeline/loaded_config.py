@@ -19,6 +19,7 @@ from gateway.harmonise.pseudonyms import MIN_KEY_BYTES
 from gateway.harmonise.rule_findings import rule_findings
 from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.settings import Settings
+from gateway.similar_name import did_you_mean
 
 log = structlog.get_logger()
 EARLIEST_PLAUSIBLE_YEAR = 2020
@@ -94,9 +95,10 @@ def load_config(
         log.warning("file is not read", file=str(other), reason="connector files end in .yaml")
     connectors, files, not_loaded = _load_connectors(settings.connectors, names)
     if unknown := sorted(set(names or ()) - connectors.keys() - not_loaded.keys()):
-        known = ", ".join(path.stem for path in connector_files(settings.connectors)) or "none"
+        known = [path.stem for path in connector_files(settings.connectors)]
         raise UsageError(
-            f"unknown connector {', '.join(unknown)}; {settings.connectors}/ has: {known}"
+            f"unknown connector {', '.join(unknown)}{did_you_mean(unknown[0], known)}; "
+            f"{settings.connectors}/ has: {', '.join(known) or 'none'}"
         )
     key = settings.pseudonym_key.get_secret_value().encode()
     if len(key) < MIN_KEY_BYTES and (leave_out_invalid or not not_loaded):
