@@ -83,6 +83,7 @@ SETTING_GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
             "health_token",
             "health_token_file",
             "health_hosts",
+            "runbooks_url",
             "traces_endpoint",
             "log_format",
             "log_level",

@@ -154,6 +154,11 @@ class Settings(BaseSettings):
 
     IP addresses, ``localhost`` and the name of the machine are always known.
     """
+    runbooks_url: str = ""
+    """The address at which you publish the folder ``deploy/runbooks``.
+
+    The status page links to it. Without it, the worker serves the runbooks itself.
+    """
     traces_endpoint: str = Field("", validation_alias="GATEWAY_TRACES")
     """The address for spans, such as ``http://collector:4318/v1/traces`` (OTLP over HTTP).
 
@@ -169,6 +174,13 @@ class Settings(BaseSettings):
         if "mappings" in values or Path("mappings").exists() or not shipped.exists():
             return values
         return values | {"mappings": shipped}
+
+    @field_validator("runbooks_url")
+    @classmethod
+    def _check_runbooks_url(cls, value: str) -> str:
+        if value and not value.startswith(("https://", "http://")):
+            raise ValueError("expected an address, such as https://wiki.example.net/gateway")
+        return value
 
     @field_validator("receive_peers")
     @classmethod

@@ -19,7 +19,9 @@ def render_explanation(
     The page shows ``text`` unchanged, so ``text`` must not contain personal data.
     """
     answer = elements.titled_section(
-        "answer", "How it came about", elements.scrolling_region("answer", htpy.pre[text])
+        "answer",
+        "How it came about",
+        elements.scrolling_region("How it came about", htpy.pre[text]),
     )
     return render_document(
         f"explain {connector} {identifier}",

@@ -28,9 +28,9 @@ from gateway.observability import merged_metrics, metrics
 from gateway.observability.bounded_port import BoundedSite, build_runner
 from gateway.observability.explanation_page import render_explanation
 from gateway.observability.health_access import HealthAccess
-from gateway.observability.page_layout import STYLE_HASH
+from gateway.observability.page_layout import RELOAD_SECONDS, STYLE_HASH
 from gateway.observability.status_page import Snapshot, render
-from gateway.settings import Settings
+from gateway.settings import SHIPPED, Settings
 
 log = structlog.get_logger()
 
@@ -54,6 +54,15 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
+
+
+def _runbook_folder() -> Path | None:
+    """Return the folder of the runbooks in this package or in this clone, if there is one."""
+    folders = (SHIPPED / "runbooks", Path(__file__).parents[2] / "deploy" / "runbooks")
+    return next((folder for folder in folders if folder.is_dir()), None)
+
+
+RUNBOOKS = _runbook_folder()
 
 
 def gateway_release() -> str:
@@ -85,6 +94,7 @@ class HealthServer:
     ) -> None:
         self._host, self._port = settings.metrics_host, settings.metrics_port
         self._checks = dict(checks or {})
+        self._runbooks = settings.runbooks_url or ("/runbooks" if RUNBOOKS else "")
         self._snapshot = snapshot
         self._registry = registry
         self._socket = socket
@@ -121,6 +131,7 @@ class HealthServer:
                 web.get("/livez", self._livez),
                 web.get("/readyz", self._readyz),
                 web.get("/metrics", self._metrics),
+                web.get("/runbooks/{name:[A-Za-z]+}.md", _runbook),
                 *([web.get("/explain", self._explain_endpoint)] if self._explain else []),
             ]
         )
@@ -199,10 +210,14 @@ class HealthServer:
             return refusal
         await self._refresh_readings()
         explains = self._explain is not None and self._access.has_token
-        snapshot = replace(self._snapshot(), explains=explains)
+        reloads = request.query.get("reload") != "no"
+        snapshot = replace(
+            self._snapshot(), explains=explains, runbooks=self._runbooks, reloads=reloads
+        )
         async with self._rendering:
             page = render(self._registry, snapshot, time.time())
-        return web.Response(text=page, content_type="text/html", charset="utf-8")
+        headers = {"Refresh": str(RELOAD_SECONDS)} if reloads else {}
+        return web.Response(text=page, content_type="text/html", charset="utf-8", headers=headers)
 
     async def _explain_endpoint(self, request: web.Request) -> web.Response:
         """Return an explanation. Requests wait for each other.
@@ -230,6 +245,14 @@ class HealthServer:
             text, status = str(error), 503
         page = render_explanation(connector, identifier, text, self._snapshot().titles)
         return web.Response(text=page, status=status, content_type="text/html", charset="utf-8")
+
+
+async def _runbook(request: web.Request) -> web.Response:
+    """Return the text of a runbook."""
+    file = RUNBOOKS / f"{request.match_info['name']}.md" if RUNBOOKS else None
+    if file is None or not file.is_file():
+        raise web.HTTPNotFound
+    return web.Response(text=await asyncio.to_thread(file.read_text, "utf-8"))
 
 
 async def _run_check(check: ReadinessCheck) -> str:

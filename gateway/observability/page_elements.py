@@ -6,7 +6,23 @@ import math
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
-from htpy import Element, Node, code, div, h2, p, section, span, tbody, td, th, thead, tr
+from htpy import (
+    Element,
+    Node,
+    a,
+    caption,
+    code,
+    div,
+    h2,
+    p,
+    section,
+    span,
+    tbody,
+    td,
+    th,
+    thead,
+    tr,
+)
 from htpy import table as table_element
 from htpy import time as time_element
 
@@ -26,9 +42,11 @@ def titled_section(name: str, title: str, content: Node) -> Element:
     return section(aria_labelledby=name)[h2(id=name)[title], content]
 
 
-def scrolling_region(name: str, content: Node) -> Element:
+def scrolling_region(title: str, content: Node) -> Element:
     """Return a box that scrolls sideways, also with the keyboard."""
-    return div(".wide", role="region", aria_labelledby=name, tabindex="0")[content]
+    return div(".wide", role="group", aria_label=f"{title}, scrolls sideways", tabindex="0")[
+        content
+    ]
 
 
 def table_section(
@@ -47,7 +65,9 @@ def table_section(
     rows = list(rows)
     if not rows:
         return titled_section(name, title, p[empty])
-    table = table_element(aria_labelledby=name)[
+    # The section has the name of its heading, so the table needs one of its own.
+    table = table_element(aria_labelledby=f"{name}-table")[
+        caption(".hidden", id=f"{name}-table")[f"Table: {title}"],
         thead[
             tr[
                 (
@@ -61,7 +81,7 @@ def table_section(
     hidden = len(rows) - MAX_ROWS
     more = p[count(hidden, "row is", "rows are"), " not shown; all are in ", code["/metrics"], "."]
     return titled_section(
-        name, title, [scrolling_region(name, table), more if hidden > 0 else None]
+        name, title, [scrolling_region(title, table), more if hidden > 0 else None]
     )
 
 
@@ -75,12 +95,22 @@ def code_cell(text: str) -> Element:
     return td[code[text]]
 
 
-def level_cell(level: str, text: str) -> Element:
+def level_cell(level: str, text: str, runbook: str = "") -> Element:
     """Return a cell with a state, marked by a symbol and not by its colour alone.
 
-    ``level`` is ``good``, ``plain`` or ``bad``.
+    ``level`` is ``good``, ``plain`` or ``bad``. A bad state links to ``runbook``, which is an
+    address or blank.
     """
-    return td(class_=level)[span(aria_hidden="true")[_LEVEL_SYMBOLS[level]], " ", text]
+    return td(class_=level)[
+        span(aria_hidden="true")[_LEVEL_SYMBOLS[level]],
+        " ",
+        a(href=runbook)[text] if runbook and level == "bad" else text,
+    ]
+
+
+def runbook_address(folder: str, name: str) -> str:
+    """Return the address of a runbook, which is blank if ``folder`` is."""
+    return f"{folder.rstrip('/')}/{name}.md" if folder else ""
 
 
 def number_cell(value: float | None) -> Element:

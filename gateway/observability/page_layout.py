@@ -13,6 +13,8 @@ from markupsafe import Markup
 STYLE = files("gateway.observability").joinpath("page.css").read_text("utf-8")
 STYLE_HASH = "sha256-" + base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 
+RELOAD_SECONDS = 60
+
 _LINKS = (
     ("#streams", "Streams"),
     ("#rejections", "Rejections"),
@@ -26,8 +28,8 @@ _LINKS = (
 )
 
 
-def render_document(about: str, summary: Node, sections: Node) -> str:
-    """Return the HTML of a page. ``about`` is the line below the heading."""
+def render_document(about: str, summary: Node, sections: Node, note: Node = None) -> str:
+    """Return the HTML of a page. ``about`` and ``note`` are the lines below the heading."""
     head = htpy.head[
         htpy.meta(charset="utf-8"),
         htpy.meta(name="viewport", content="width=device-width, initial-scale=1"),
@@ -43,8 +45,19 @@ def render_document(about: str, summary: Node, sections: Node) -> str:
         htpy.header[
             htpy.h1["Qualification gateway"],
             p[about],
+            note,
             htpy.nav(aria_label="On this page and nearby")[htpy.ul[links]],
         ],
         htpy.main(id="main")[summary, sections],
     ]
     return str(htpy.html(lang="en")[head, body])
+
+
+def reload_note(*, reloads: bool) -> Node:
+    """Say whether the page reloads by itself, and link to the other way."""
+    if reloads:
+        return p[
+            f"This page reloads every {RELOAD_SECONDS} seconds. ",
+            htpy.a(href="/?reload=no")["Stop reloading"],
+        ]
+    return p["This page does not reload by itself. ", htpy.a(href="/")["Reload it regularly"]]

@@ -19,7 +19,7 @@ from prometheus_client.metrics_core import Metric
 
 from gateway.observability import page_elements as elements
 from gateway.observability.explanation_page import explain_form
-from gateway.observability.page_layout import render_document
+from gateway.observability.page_layout import reload_note, render_document
 
 OUTCOMES = ("accepted", "rejected", "unchanged", "deleted")
 LATE_AFTER_INTERVALS = 3
@@ -54,6 +54,10 @@ class Snapshot:
     """The last failure of each stream that fails now, in one line."""
     not_loaded: Mapping[str, str] = field(default_factory=dict)
     """The connectors whose file is not valid, each with one finding."""
+    runbooks: str = ""
+    """The address of the folder of runbooks. Blank if there is none."""
+    reloads: bool = False
+    """Whether the health server reloads the page by itself."""
 
 
 class MetricReadings:
@@ -106,19 +110,27 @@ def render(registry: CollectorRegistry, snapshot: Snapshot, now: float) -> str:
     readings = MetricReadings(registry)
     states = {stream: _state(readings, snapshot, stream, now) for stream in readings.streams()}
     sections = [_streams(readings, snapshot, states, now), _rejections(readings)]
-    sections += [section(readings, now) for section in (_registries, _mapping, _coverage, _kafka)]
+    sections += [_registries(readings, now, snapshot.runbooks), _mapping(readings, now)]
+    sections += [_coverage(readings, now), _kafka(readings, now, snapshot.runbooks)]
     sections += [explain_form(snapshot.titles)] if snapshot.explains else []
     summary = [_summary(readings, states), _not_loaded(snapshot)]
-    return render_document(_header_line(readings, snapshot, now), summary, sections)
+    about = _header_line(readings, snapshot, now)
+    return render_document(about, summary, sections, reload_note(reloads=snapshot.reloads))
 
 
 def _not_loaded(snapshot: Snapshot) -> Element | None:
     """Return one line for each connector file that is not valid."""
     if not snapshot.not_loaded:
         return None
+    runbook = elements.runbook_address(snapshot.runbooks, "ConnectorNotLoaded")
     lines = [
         htpy.li[
-            strong(".bad")[code[name], " is not loaded: "],
+            strong(".bad")[
+                code[name],
+                " ",
+                htpy.a(href=runbook)["is not loaded"] if runbook else "is not loaded",
+                ": ",
+            ],
             finding,
             " (an earlier version runs)" if name in snapshot.titles else "",
         ]
@@ -140,11 +152,11 @@ def _header_line(readings: MetricReadings, snapshot: Snapshot, now: float) -> st
     return " · ".join(filter(None, facts))
 
 
-def _summary(readings: MetricReadings, states: Mapping[Stream, tuple[str, str]]) -> Element:
+def _summary(readings: MetricReadings, states: Mapping[Stream, tuple[str, str, str]]) -> Element:
     if not states:
         return p["This worker has polled and harmonised nothing yet."]
     connectors = {connector for connector, _ in states}
-    bad_count = sum(level == "bad" for level, _ in states.values())
+    bad_count = sum(level == "bad" for level, *_ in states.values())
     received = sum(readings.sum_by("gateway_records_received_total").values())
     ended = readings.sum_by("gateway_records_total", "outcome")
     outcomes = ", ".join(
@@ -169,8 +181,11 @@ def _summary(readings: MetricReadings, states: Mapping[Stream, tuple[str, str]])
 
 def _state(
     readings: MetricReadings, snapshot: Snapshot, stream: Stream, now: float
-) -> tuple[str, str]:
-    """Return the level of a stream (good, plain or bad) and its state; the first that applies."""
+) -> tuple[str, str, str]:
+    """Return the level of a stream (good, plain or bad), its state and the runbook of a bad one.
+
+    The first state that applies is returned.
+    """
     cursor = readings.sum_by("gateway_cursor_timestamp_seconds", "connector", "stream").get(stream)
     every = readings.sum_by("gateway_poll_interval_seconds", "connector", "stream").get(stream, 0)
     breakers = readings.sum_by("gateway_breaker_state", "connector", "institution")
@@ -180,25 +195,28 @@ def _state(
     skipped = readings.sum_by("gateway_loop_values_skipped", "connector", "stream").get(stream, 0)
     withheld = readings.sum_by("gateway_deletions_withheld", "connector", "stream").get(stream, 0)
     late = cursor is not None and every and now - cursor > LATE_AFTER_INTERVALS * every
+    halted = readings.sum_by("gateway_halted_state", "connector", "stream").get(stream, 0)
+    failing = "ConnectorHalted" if halted else "ConnectorFailing"
     possible = (
-        (stream in snapshot.paused, "plain", "paused"),
-        (breaker == BREAKER_OPEN, "bad", "registry not answering"),
-        (problem, "bad", f"failing: {problem}"),
-        (withheld, "bad", f"deletions withheld: {withheld:,.0f}"),
-        (cursor is None and not every, "plain", "polled elsewhere"),
-        (cursor is None, "plain", "not read yet"),
-        (late, "bad", "late"),
-        (skipped, "bad", f"{skipped:.0f} loop values skipped"),
+        (stream in snapshot.paused, "plain", "paused", ""),
+        (breaker == BREAKER_OPEN, "bad", "registry not answering", "BreakerOpen"),
+        (problem, "bad", f"failing: {problem}", failing),
+        (withheld, "bad", f"deletions withheld: {withheld:,.0f}", "DeletionsWithheld"),
+        (cursor is None and not every, "plain", "polled elsewhere", ""),
+        (cursor is None, "plain", "not read yet", ""),
+        (late, "bad", "late", "ConnectorStale"),
+        (skipped, "bad", f"{skipped:.0f} loop values skipped", "LoopValuesSkipped"),
     )
     return next(
-        ((level, words) for applies, level, words in possible if applies), ("good", "fresh")
+        ((level, words, runbook) for applies, level, words, runbook in possible if applies),
+        ("good", "fresh", ""),
     )
 
 
 def _streams(
     readings: MetricReadings,
     snapshot: Snapshot,
-    states: Mapping[Stream, tuple[str, str]],
+    states: Mapping[Stream, tuple[str, str, str]],
     now: float,
 ) -> Element:
     cursors = readings.sum_by("gateway_cursor_timestamp_seconds", "connector", "stream")
@@ -207,7 +225,7 @@ def _streams(
     ended = readings.sum_by("gateway_records_total", "connector", "stream", "outcome")
     rows = []
     titled: set[str] = set()
-    for stream, (level, words) in states.items():
+    for stream, (level, words, runbook) in states.items():
         title = "" if stream[0] in titled else snapshot.titles.get(stream[0], "")
         titled.add(stream[0])
         rows.append(
@@ -215,7 +233,9 @@ def _streams(
                 elements.row_head(
                     [_stream_name(stream), (" ", htpy.small[title]) if title else None],
                 ),
-                elements.level_cell(level, words),
+                elements.level_cell(
+                    level, words, elements.runbook_address(snapshot.runbooks, runbook)
+                ),
                 elements.ago_cell(cursors.get(stream), now),
                 td[elements.duration(intervals[stream])]
                 if stream in intervals
@@ -268,7 +288,7 @@ def _rejections(readings: MetricReadings) -> Element:
     )
 
 
-def _registries(readings: MetricReadings, now: float) -> Element:
+def _registries(readings: MetricReadings, now: float, runbooks: str) -> Element:
     breakers = readings.sum_by("gateway_breaker_state", "connector", "institution")
     requests = readings.sum_by("gateway_registry_requests_total", "connector", "status_class")
     retries = readings.sum_by("gateway_retries_total", "connector")
@@ -297,7 +317,9 @@ def _registries(readings: MetricReadings, now: float) -> Element:
         rows.append(
             [
                 elements.row_head(code[name]),
-                elements.level_cell(level, words),
+                elements.level_cell(
+                    level, words, elements.runbook_address(runbooks, "BreakerOpen")
+                ),
                 elements.number_cell(total),
                 elements.number_cell(failed),
                 elements.number_cell(retries.get((name,), 0)),
@@ -386,7 +408,7 @@ def _coverage(readings: MetricReadings, _now: float) -> Element:
     )
 
 
-def _kafka(readings: MetricReadings, now: float) -> Element:
+def _kafka(readings: MetricReadings, now: float, runbooks: str) -> Element:
     commits = readings.sum_by("gateway_last_commit_timestamp_seconds", "role")
     blocked = readings.sum_by("gateway_publish_blocked_seconds", "role")
     replaced = readings.sum_by("gateway_producers_replaced_total", "role")
@@ -401,7 +423,9 @@ def _kafka(readings: MetricReadings, now: float) -> Element:
         rows.append(
             [
                 elements.row_head(role),
-                elements.level_cell(level, words),
+                elements.level_cell(
+                    level, words, elements.runbook_address(runbooks, "PublishBlocked")
+                ),
                 elements.ago_cell(commits.get((role,)), now),
                 elements.number_cell(replaced.get((role,), 0)),
                 lag_cell,

@@ -41,6 +41,23 @@ def test_livez_answers():
     assert ask("/livez")[:2] == (200, "ok\n")
 
 
+def test_page_reloads_unless_the_reader_stops_it():
+    status, text, headers = ask("/")
+    assert (status, headers["Refresh"]) == (200, "60")
+    assert "/?reload=no" in text
+    status, text, headers = ask("/?reload=no")
+    assert (status, headers.get("Refresh")) == (200, None)
+    assert "does not reload by itself" in text
+
+
+def test_server_answers_runbooks_and_no_other_file():
+    status, text, headers = ask("/runbooks/BreakerOpen.md")
+    assert (status, text.startswith("# BreakerOpen")) == (200, True)
+    assert headers["Content-Type"].startswith("text/plain")
+    for path in ("/runbooks/Nothing.md", "/runbooks/..%2F..%2FREADME.md", "/runbooks/../README.md"):
+        assert ask(path)[0] == 404
+
+
 def test_metrics_endpoint_serves_gateway_metrics():
     metrics.BUILD_INFO.labels("0.1.0").set(1)
     status, text, headers = ask("/metrics")

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from html import escape
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from gateway.observability.page_layout import STYLE
 from gateway.observability.status_page import Snapshot, render
 
 NOW = 1_800_000_000.0
+RUNBOOKS = Path(__file__).parents[3] / "deploy" / "runbooks"
 
 
 def fleet() -> CollectorRegistry:
@@ -237,6 +239,36 @@ def test_page_structure_is_accessible(tree):
         assert table.getparent().get("tabindex") == "0"
 
 
+def test_landmarks_and_tables_have_names_of_their_own(tree):
+    texts = {one.get("id"): one.text_content() for one in tree.xpath("//*[@id]")}
+    named = tree.xpath("//section[@aria-labelledby] | //table[@aria-labelledby]")
+    names = [texts[one.get("aria-labelledby")] for one in named]
+    assert len(names) >= 12
+    assert len(names) == len(set(names))
+    boxes = tree.xpath("//*[@role='group']/@aria-label")
+    assert len(boxes) == len(set(boxes)) == 6
+
+
+@pytest.mark.parametrize("folder", ["/runbooks", "https://wiki.example.net/gateway/"])
+def test_bad_states_link_to_their_runbooks(folder: str):
+    snapshot = Snapshot(runbooks=folder, not_loaded={"dd": "dd.yaml:1:1: bad"})
+    tree = html.fromstring(render(fleet(), snapshot, NOW))
+    links = tree.xpath("//td[@class='bad']/a/@href | //main/ul//a/@href")
+    # The days on which certificates and tables end are marked too, and have no state to link.
+    assert len(links) >= 4
+    names = {link.removeprefix(folder.rstrip("/") + "/") for link in links}
+    assert {"BreakerOpen.md", "PublishBlocked.md", "ConnectorNotLoaded.md"} <= names
+    assert all((RUNBOOKS / name).is_file() for name in names)
+
+
+@pytest.mark.parametrize("reloads", [True, False])
+def test_page_says_whether_it_reloads(reloads: bool):
+    tree = html.fromstring(render(fleet(), Snapshot(reloads=reloads), NOW))
+    target = "/?reload=no" if reloads else "/"
+    assert tree.xpath("string(//header/p[2])").startswith("This page ")
+    assert tree.xpath("//header/p[2]/a/@href") == [target]
+
+
 def luminance(colour: str) -> float:
     parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     red, green, blue = (
@@ -282,8 +314,29 @@ def test_page_renders_in_a_browser(page, tmp_path):
             capture_output=True,
             timeout=90,
         )
-    assert Path(picture).read_bytes().startswith(b"\x89PNG")
-    assert picture.stat().st_size > 40_000
+        assert Path(picture).read_bytes().startswith(b"\x89PNG")
+        assert picture.stat().st_size > 40_000
+        for width in (320, 375, 768, 1280):
+            assert drawn_width(common, page, tmp_path, width) <= width, "the page scrolls sideways"
+
+
+def drawn_width(browser: list[str], page: str, folder: Path, width: int) -> int:
+    """Return the width that the page needs in a window of ``width`` pixels."""
+    file = folder / "frame.html"
+    file.write_text(
+        f'<iframe style="border:0;width:{width}px;height:900px" srcdoc="{escape(str(page))}"></iframe>'
+        "<script>onload = () => { document.title = document.querySelector('iframe')"
+        ".contentDocument.documentElement.scrollWidth }</script>",
+        encoding="utf-8",
+    )
+    done = subprocess.run(
+        [*browser, "--window-size=1400,1500", "--dump-dom", file.as_uri()],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+    return int(html.fromstring(done.stdout).xpath("string(//title)"))
 
 
 def test_page_names_the_institution_that_is_not_called() -> None:
