@@ -20,7 +20,7 @@ from bench import by_hand
 from gateway.config.loading import build_connector
 from gateway.config.yaml.document import parse_yaml
 from gateway.harmonise.harmoniser import Harmoniser
-from gateway.pipeline.harmonise_stage import tune_garbage_collector
+from gateway.pipeline.garbage_collector import tune_garbage_collector
 from gateway.records import Accepted, RawRecord
 
 KEY = b"the key of benchmarks, never of a gateway"

@@ -34,7 +34,7 @@ from gateway.messages.cloudevents import (
     encode_raw_headers,
 )
 from gateway.messages.event_ids import EventIds
-from gateway.pipeline.harmonise_stage import tune_garbage_collector
+from gateway.pipeline.garbage_collector import tune_garbage_collector
 from gateway.pipeline.loaded_config import load_config
 from gateway.pipeline.record_processor import RecordProcessor
 from gateway.records import Accepted, RawRecord

@@ -26,7 +26,7 @@ from gateway.harmonise.harmoniser import Harmoniser
 from gateway.harmonise.quality_assurance import Providers
 from gateway.harmonise.tables.institutions import BODY_FIELDS
 from gateway.messages.cloudevents import encode_raw_headers
-from gateway.pipeline.harmonise_stage import tune_garbage_collector
+from gateway.pipeline.garbage_collector import tune_garbage_collector
 from gateway.pipeline.record_processor import RecordProcessor
 from gateway.records import Accepted, Organisation, Provider, QualityReport, RawRecord
 

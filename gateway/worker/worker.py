@@ -30,7 +30,8 @@ from gateway.operations.explain import explain_stored_record
 from gateway.operations.notifier import Notifier, worker_id
 from gateway.pipeline import key_check
 from gateway.pipeline.config_metrics import publish_config_errors, publish_config_metrics
-from gateway.pipeline.harmonise_stage import HarmoniseStage, tune_garbage_collector
+from gateway.pipeline.garbage_collector import tune_garbage_collector
+from gateway.pipeline.harmonise_stage import HarmoniseStage
 from gateway.pipeline.loaded_config import LoadedConfig
 from gateway.pipeline.provider_cache import ProviderCache
 from gateway.pipeline.record_processor import RecordProcessor, build_record_processor
