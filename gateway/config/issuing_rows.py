@@ -17,7 +17,7 @@ from gateway.config.table_sources import official_source
 
 
 def states_level(version: FrameworkVersion, level: NationalLevel) -> bool:
-    """Return whether a row states an EQF level, whatever its source is."""
+    """Return whether a row states an EQF level, from any source."""
     return (
         level.eqf is not None
         and (level.relation or version.relation) in RELATIONS_WITH_LEVEL
@@ -26,7 +26,7 @@ def states_level(version: FrameworkVersion, level: NationalLevel) -> bool:
 
 
 def states_credits(unit: CreditUnit) -> bool:
-    """Return whether a row states an ECTS value, whatever its source is."""
+    """Return whether a row states an ECTS value, from any source."""
     return (
         unit.ects is not None
         and unit.confidence != "unsure"
