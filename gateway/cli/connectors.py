@@ -5,7 +5,9 @@ They need no Kafka, except ``diff`` for mapping tables.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -93,6 +95,7 @@ def check(
         OutputFormat, typer.Option("--format", help="Format of the findings.")
     ] = OutputFormat.text,
     *,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Treat warnings as errors.")] = False,
 ) -> None:
     """Check connector files with their inline tests, and mapping tables.
@@ -103,6 +106,7 @@ def check(
     from gateway.check.mapping_tables import check_mappings
     from gateway.check.report_formats import format_findings
 
+    form = OutputFormat.json if as_json else form
     mappings, connectors = split_paths(paths or default_paths())
     files = connector_files_in(connectors) if connectors else []
     tables = load_tables()
@@ -156,7 +160,14 @@ def _stream_of(connector: Any, stream: str | None) -> str:
     return stream or next(iter(connector.streams))
 
 
-def _preview_records(file: Path, stream: str | None, sample: list[Path] | None, limit: int) -> Any:
+def _preview_records(
+    file: Path,
+    stream: str | None,
+    sample: list[Path] | None,
+    limit: int,
+    *,
+    show_requests: bool = True,
+) -> Any:
     import asyncio
 
     from gateway.check import preview as previewing
@@ -184,10 +195,53 @@ def _preview_records(file: Path, stream: str | None, sample: list[Path] | None, 
         client = RegistryClient(
             connector, FileSecrets(settings.secrets_dir), settings.registry_environment
         )
-        client.on_exchange = lambda *exchange: print(previewing.format_exchange(*exchange))
+        if show_requests:
+            client.on_exchange = lambda *exchange: print(previewing.format_exchange(*exchange))
     shown = asyncio.run(previewing.preview_records(connector, name, client, harmonise, limit))
     shown.joins_without_sample = without
     return shown
+
+
+def _print_explanations(
+    file: Path, stream: str | None, sample: list[Path] | None, limit: int
+) -> None:
+    """Print the explanation of each record as JSON. Personal values are hidden."""
+    from gateway.config.loading import load_connector
+    from gateway.harmonise.explanation import explain
+
+    connector, tables = load_connector(file), load_tables()
+    items = _preview_records(file, stream, sample, limit, show_requests=False).items
+    pages = [
+        explain(connector, item.raw, item.outcome, tables=tables, topics=item.topics).to_dict()
+        for item in items
+        if item.raw.body is not None
+    ]
+    print(json.dumps(pages, ensure_ascii=False, indent=1))
+
+
+def _save_first_record(file: Path, connector: Any, items: list[Any]) -> None:
+    """Add the first record with content to the connector file as a test."""
+    from gateway.check import save_test as saving
+
+    raw_record = next((item.raw for item in items if item.raw.body is not None), None)
+    if raw_record is None:
+        print("no test written: no record with content was read; raise --limit")
+        return
+    line = saving.save_test(file, connector, raw_record.stream, raw_record, load_tables())
+    print(f"test written: {file}:{line}; read it before you commit it")
+
+
+def _preview_notes(connector: Any, stream: str, shown: Any) -> Iterator[str]:
+    """Yield the number of records, and the remarks and warnings about them."""
+    from gateway.check.preview_remarks import remarks
+    from gateway.check.repeated_ids import contradictory_ids, describe_contradiction
+
+    if shown.items:
+        yield f"{len(shown.items)} {'record' if len(shown.items) == 1 else 'records'}"
+    yield from remarks(connector, stream, shown)
+    raws = [item.raw for item in shown.items]
+    for native_id in contradictory_ids(connector.streams[stream], raws):
+        yield f"warning: {describe_contradiction(native_id)}"
 
 
 def preview(
@@ -224,6 +278,9 @@ def preview(
             "with personal values replaced.",
         ),
     ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the explanation of each record as JSON.")
+    ] = False,
 ) -> None:
     """Show the harmonised records of a saved reply or of the registry.
 
@@ -231,11 +288,15 @@ def preview(
     """
     from gateway.check import preview as previewing
     from gateway.check import save_test as saving
-    from gateway.check.preview_remarks import remarks
-    from gateway.check.repeated_ids import contradictory_ids, describe_contradiction
     from gateway.config.loading import load_connector
+    from gateway.errors import UsageError
     from gateway.harmonise.explanation import explain
 
+    if as_json:
+        if save_test:
+            raise UsageError("--save-test writes a test, --json prints records; give one of them")
+        _print_explanations(file, stream, sample, limit)
+        return
     shown = _preview_records(file, stream, sample, limit)
     items = shown.items
     connector = load_connector(file)
@@ -251,20 +312,10 @@ def preview(
             print("\n".join(map(one_line, previewing.format_record(item))))
         if document:
             print("\n".join(map(one_line, previewing.format_documents(item))))
-    if items:
-        print(f"{len(items)} {'record' if len(items) == 1 else 'records'}")
-    name = _stream_of(connector, stream)
-    for remark in remarks(connector, name, shown):
-        print(remark)
-    for native_id in contradictory_ids(connector.streams[name], [item.raw for item in items]):
-        print(f"warning: {describe_contradiction(native_id)}")
+    for line in _preview_notes(connector, _stream_of(connector, stream), shown):
+        print(line)
     if save_test:
-        raw_record = next((item.raw for item in items if item.raw.body is not None), None)
-        if raw_record is None:
-            print("no test written: no record with content was read; raise --limit")
-            return
-        line = saving.save_test(file, connector, raw_record.stream, raw_record, load_tables())
-        print(f"test written: {file}:{line}; read it before you commit it")
+        _save_first_record(file, connector, items)
 
 
 def diff(
@@ -279,6 +330,7 @@ def diff(
     stream: Stream = None,
     sample: Sample = None,
     limit: Limit = 100,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the records that a change of a connector or of mapping tables affects.
 
@@ -289,16 +341,21 @@ def diff(
     from gateway.cli.streams import print_changes
 
     if new is None:
-        if print_changes(old):
+        if print_changes(old, as_json=as_json):
             raise typer.Exit(1)
         return
     changes = list(
         previewing.differences(
-            _preview_records(Path(old), stream, sample, limit).items,
-            _preview_records(new, stream, sample, limit).items,
+            *(
+                _preview_records(path, stream, sample, limit, show_requests=not as_json).items
+                for path in (Path(old), new)
+            )
         )
     )
-    print("\n".join(map(one_line, changes)) if changes else "no record changes")
+    if as_json:
+        print(json.dumps(changes, ensure_ascii=False, indent=1))
+    else:
+        print("\n".join(map(one_line, changes)) if changes else "no record changes")
     if changes:
         raise typer.Exit(1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -62,7 +63,11 @@ def stop(data: Data = None) -> None:
 
 
 @kafka_app.command()
-def status(data: Data = None) -> None:
+def status(
+    data: Data = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
     """Show whether the broker runs, and its address. Exit code 4 if it does not run."""
     from gateway.errors import Unavailable
     from gateway.local import broker as kafka
@@ -71,6 +76,10 @@ def status(data: Data = None) -> None:
     broker = kafka.status(place)
     if broker is None:
         raise Unavailable(f"no Kafka runs on {place}; start it with: gateway kafka start")
+    if as_json:
+        facts = {"bootstrap": broker.bootstrap, "pid": broker.pid, "data": str(broker.data)}
+        print(json.dumps(facts, ensure_ascii=False, indent=1))
+        return
     print(f"Kafka answers on {broker.bootstrap} (process {broker.pid}, data in {broker.data})")
 
 

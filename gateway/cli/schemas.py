@@ -126,6 +126,7 @@ def validate(
             help="Folder with the official shapes (shacl/) and contexts (context/).",
         ),
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Check documents against the published schemas, and against the official shapes if available.
 
@@ -135,16 +136,25 @@ def validate(
 
     validator = DocumentValidator(shapes)
     count = failed = 0
+    listed: list[dict[str, str]] = []
     for place, document in _documents(sources):
         findings = validator(document, sources)
         count += 1
         failed += bool(findings)
         for text in findings:
-            print(one_line(f"{place}: {text}"))
+            if as_json:
+                listed.append({"document": place, "finding": text})
+            else:
+                print(one_line(f"{place}: {text}"))
     if not count:
         raise UsageError(f"{sources}: nothing to validate; it contains no document")
-    print(f"{count} documents, {failed} with findings; checked by {', '.join(validator.judges)}")
-    if not validator.has_shapes:
+    if as_json:
+        facts = {"documents": count, "failed": failed, "checked_by": list(validator.judges)}
+        print(json.dumps(facts | {"findings": listed}, ensure_ascii=False, indent=1))
+    else:
+        checked_by = ", ".join(validator.judges)
+        print(f"{count} documents, {failed} with findings; checked by {checked_by}")
+    if not as_json and not validator.has_shapes:
         print("the official shapes are not available: give their folder with --shapes")
     if failed:
         raise typer.Exit(1)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import uuid
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,6 +24,7 @@ from gateway.printable import one_line
 from gateway.similar_name import did_you_mean
 
 if TYPE_CHECKING:
+    from gateway.operations.renormalise import OutcomeChange
     from gateway.pipeline.loaded_config import LoadedConfig
 
 Connector = Annotated[str, typer.Argument(help="Name of the connector.")]
@@ -200,6 +202,9 @@ def renormalise(
             "--dry-run", help="Publish nothing. Print a summary and the records that would change."
         ),
     ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="With --dry-run: print JSON, without the summary.")
+    ] = False,
     wait: Wait = False,
     timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
 ) -> None:
@@ -210,8 +215,10 @@ def renormalise(
     from gateway.cli.runtime import check_keys, load_settings, load_valid_connectors
 
     if dry_run:
-        print_changes(country)
+        print_changes(country, as_json=as_json)
         return
+    if as_json:
+        raise UsageError("--json needs --dry-run: without it, the command prints no data")
     settings = load_settings()
     check_keys(settings)
     to_send = [
@@ -225,7 +232,7 @@ def renormalise(
     send_commands(settings, to_send, wait=wait, timeout_seconds=timeout)
 
 
-def print_changes(country: str) -> int:
+def print_changes(country: str, *, as_json: bool = False) -> int:
     """Print the published records that would change with the current files, a summary first.
 
     Return their number.
@@ -242,6 +249,10 @@ def print_changes(country: str) -> int:
     processor = build_record_processor(settings, config.harmonisers.get)
     asyncio.run(ProviderCache(settings, tuple(config.harmonisers.values())).load())
     changes = {name: asyncio.run(find_changes(settings, processor, name)) for name in names}
+    if as_json:
+        facts = {name: list(map(_change_facts, found)) for name, found in changes.items()}
+        print(json.dumps(facts, ensure_ascii=False, indent=1))
+        return sum(map(len, changes.values()))
     for name, of_connector in changes.items():
         print(f"{name}: {len(of_connector):,} records would change")
         for line in asyncio.run(summarise(settings, processor, of_connector)).lines():
@@ -254,6 +265,15 @@ def print_changes(country: str) -> int:
                 f"corrects {change.corrected_event_id or 'nothing'}"
             )
     return sum(map(len, changes.values()))
+
+
+def _change_facts(change: OutcomeChange) -> dict[str, Any]:
+    return {
+        "key": change.record.key.decode(),
+        "outcome": change.outcome,
+        "topics": list(change.topics),
+        "corrects": change.corrected_event_id or None,
+    }
 
 
 def select_connectors(config: LoadedConfig, country: str) -> list[str]:

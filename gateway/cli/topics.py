@@ -168,7 +168,9 @@ def apply_topics() -> None:
 
 
 @topics_app.command("verify")
-def verify_topics() -> None:
+def verify_topics(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
     """Check that every topic exists with the declared settings.
 
     The exit code is 1 if a setting differs.
@@ -177,8 +179,10 @@ def verify_topics() -> None:
     from gateway.messages import topics
 
     different = asyncio.run(topic_admin.verify_topics(load_settings()))
-    for line in different:
-        print(line)
+    if as_json:
+        print(json.dumps({"topics": len(topics.TOPICS), "differences": different}, indent=1))
+    else:
+        all_equal = f"all {len(topics.TOPICS)} topics have the declared settings"
+        print("\n".join(different) or all_equal)
     if different:
         raise typer.Exit(1)
-    print(f"all {len(topics.TOPICS)} topics have the declared settings")

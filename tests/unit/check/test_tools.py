@@ -206,3 +206,37 @@ def test_check_exit_code_reflects_errors(connector: Path) -> None:
     assert RUN.invoke(app, ["check", str(connector)]).exit_code == 0
     connector.write_text(connector.read_text().replace("every: 15m", "evry: 15m"))
     assert RUN.invoke(app, ["check", str(connector)]).exit_code == 1
+
+
+def test_preview_prints_json_without_personal_values(connector: Path) -> None:
+    shown = RUN.invoke(
+        app,
+        ["preview", str(connector), "--sample", str(connector.parent / "reply.xml"), "--json"],
+    )
+    assert shown.exit_code == 0, shown.output
+    [page] = json.loads(shown.output)
+    fields = {field["field"]: field["value"] for field in page["fields"]}
+    assert "Fagbrev i tømrerfaget" in fields["title"]
+    assert fields["holder.pseudonym"] == "(personal, not shown)"
+    assert "01019912345" not in shown.output
+    assert "Kari" not in shown.output
+
+
+def test_preview_does_not_mix_json_and_a_new_test(connector: Path) -> None:
+    before = connector.read_text()
+    refused = RUN.invoke(app, ["preview", str(connector), "--json", "--save-test"])
+    assert "give one of them" in str(refused.exception)
+    assert connector.read_text() == before
+
+
+def test_diff_prints_json(connector: Path) -> None:
+    sample = ["--sample", str(connector.parent / "reply.xml")]
+    same = RUN.invoke(app, ["diff", str(connector), str(connector), *sample, "--json"])
+    assert (same.exit_code, json.loads(same.output)) == (0, [])
+
+
+def test_check_prints_json(connector: Path) -> None:
+    (connector.parent / "broken.yaml").write_text("language: [")
+    shown = RUN.invoke(app, ["check", "--json", str(connector.parent)])
+    assert shown.exit_code == 1
+    assert {Path(finding["file"]).name for finding in json.loads(shown.output)} >= {"broken.yaml"}

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.main import get_command
@@ -63,3 +67,38 @@ def test_shell_completes_commands_and_options(words: str, completed: str):
         },
     )
     assert result.output.split() == [completed]
+
+
+PRINT_NO_DATA = {
+    "run", "demo", "drill", "new", "language", "schema", "poll", "pause", "resume", "backfill", "kafka start", "kafka stop",
+    "kafka wipe", "topics apply", "export qdr",
+}  # fmt: skip
+ALWAYS_JSON = {"erase", "topics read"}
+"""Commands that print JSON without an option, because people and programs need the same."""
+
+
+def options_by_command(command: Any, name: str = "") -> Iterator[tuple[str, set[str]]]:
+    if inner := getattr(command, "commands", None):
+        for key, subcommand in inner.items():
+            yield from options_by_command(subcommand, f"{name} {key}".strip())
+    else:
+        yield name, {option for parameter in command.params for option in parameter.opts}
+
+
+def test_every_command_that_prints_data_prints_json():
+    without = {
+        name for name, options in options_by_command(get_command(app)) if "--json" not in options
+    }
+    assert without - PRINT_NO_DATA - ALWAYS_JSON == set()
+
+
+def test_validate_prints_json(tmp_path: Path):
+    documents = tmp_path / "documents.json"
+    documents.write_text('[{"id": 1}, {}]')
+    result = runner.invoke(app, ["validate", str(documents), "--json"])
+    facts = json.loads(result.output)
+    assert (result.exit_code, facts["documents"], facts["failed"]) == (1, 2, 2)
+    assert {finding["document"] for finding in facts["findings"]} == {
+        f"{documents}#1",
+        f"{documents}#2",
+    }
