@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return "; did you mean NAME?" for the known name most like ``name``, or an empty text.
+    """Return " (did you mean NAME?)" for the known name most like ``name``, or an empty text.
 
     Capitals do not matter, and neither does the difference between hyphens and underscores.
     """
@@ -15,7 +15,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(_plain(name), names, 1, 0.6)
     if not near:
         near = [one for one in names if _plain(name) and _plain(name) in one][:1]
-    return f"; did you mean {names[near[0]]}?" if near else ""
+    return f" (did you mean {names[near[0]]}?)" if near else ""
 
 
 def _plain(name: str) -> str:

@@ -56,11 +56,14 @@ def explain(
     from gateway.harmonise.tables.compiled_tables import Tables
     from gateway.operations.explain import explain_record, generated_code, read_stored_record
     from gateway.operations.provider import load_providers
+    from gateway.pipeline.loaded_config import find_connector_file
 
     if not code and bool(record) == (sample is not None):
         raise UsageError("give either the native id of a record on the raw topic, or --sample FILE")
     path = Path(connector)
-    loaded = load_connector(path if path.suffix else Settings().connectors / f"{connector}.yaml")
+    loaded = load_connector(
+        path if path.suffix else find_connector_file(Settings().connectors, connector)
+    )
     if code:
         print(
             generated_code(

@@ -19,6 +19,7 @@ from gateway.cli.command_sending import DEFAULT_TIMEOUT_SECONDS, Timeout, Wait, 
 from gateway.errors import Denied, UsageError
 from gateway.messages import commands
 from gateway.printable import one_line
+from gateway.similar_name import did_you_mean
 
 if TYPE_CHECKING:
     from gateway.operations.replay import ActiveRejection
@@ -168,7 +169,26 @@ def _read_rejections(connector: str, reason: str) -> list[ActiveRejection]:
     from gateway.cli.runtime import load_settings
     from gateway.operations.replay import read_active_rejections
 
-    return asyncio.run(read_active_rejections(load_settings(), connector, reason=reason))
+    settings = load_settings()
+    rejections = asyncio.run(read_active_rejections(settings, connector, reason=reason))
+    if not rejections and (connector or reason):
+        every = asyncio.run(read_active_rejections(settings, ""))
+        connectors = {one.rejection.connector for one in every} | {
+            path.stem for path in settings.connectors.glob("*.yaml")
+        }
+        if connector and connectors and connector not in connectors:
+            raise UsageError(
+                f"unknown connector {connector}{did_you_mean(connector, connectors)}; "
+                f"there are: {', '.join(sorted(connectors))}"
+            )
+        reasons = sorted({one.rejection.reason for one in every})
+        if reason and reason not in reasons:
+            print(
+                f"no record is rejected because of {reason}{did_you_mean(reason, reasons)}; "
+                f"the current reasons are: {', '.join(reasons) or 'none'}",
+                file=sys.stderr,
+            )
+    return rejections
 
 
 def _group_by_reason(rejections: Iterable[ActiveRejection]) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
 
 import typer
 
@@ -16,6 +17,7 @@ from gateway.errors import Fenced, GatewayError, RetryLater, Unavailable, UsageE
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
+    from gateway.config.connector import Connector
     from gateway.pipeline.loaded_config import LoadedConfig
     from gateway.worker.worker import Worker
 from gateway.cli.runtime import load_settings, run_async
@@ -67,7 +69,8 @@ def run(
     """Run a worker that polls registries and harmonises their records.
 
     It stops cleanly on SIGTERM and Ctrl-C. Without names, a connector whose file is not valid or
-    whose secret is missing does not stop the others.
+    whose secret is missing does not stop the others. Without names, GATEWAY_STAGE must be set,
+    unless all registries run on this machine.
     """
     if parent:
         from gateway.worker.parent_process import end_with_parent
@@ -99,6 +102,7 @@ def run(
         port=socket is None,
         every_secret=bool(names),
     )
+    _require_stage(settings, config if "poll" in wanted and not names else None)
     if wait:
         run_async(wait_for_kafka(settings, wait))
     if "poll" in wanted and accept_new_cluster:
@@ -154,6 +158,32 @@ def _check_prerequisites(
         raise combined_error
     if problems:
         raise problems[0]
+
+
+def _require_stage(settings: Settings, config: LoadedConfig | None) -> None:
+    """Refuse to call every production registry only because nobody set ``GATEWAY_STAGE``.
+
+    Addresses of this machine are not refused.
+    """
+    if config is None or "registry_environment" in settings.model_fields_set:
+        return
+    remote = [name for name, one in config.connectors.items() if not _is_on_this_machine(one)]
+    if remote:
+        registries = "1 registry" if len(remote) == 1 else f"{len(remote)} registries"
+        raise UsageError(
+            f"without names, `gateway run` would call {registries} in production, "
+            f"such as {remote[0]}; name the connectors to run, "
+            "or set GATEWAY_STAGE to production or acceptance to run all of them"
+        )
+
+
+def _is_on_this_machine(connector: Connector) -> bool:
+    """Return whether the gateway calls no other machine for this connector in production."""
+    url = getattr(connector.protocol, "url", None)
+    if url is None:
+        return True
+    host = urlsplit(url.production).hostname or ""
+    return host == "localhost" or host.startswith("127.") or host == "::1"
 
 
 async def _accept_new_key(settings: Settings, config: LoadedConfig | None) -> None:

@@ -21,11 +21,10 @@ from gateway.kafka.unreadable_records import DECODING_ERRORS
 from gateway.messages.cloudevents import decode_raw
 from gateway.messages.topics import RAW
 from gateway.operations.provider import load_providers
-from gateway.pipeline.loaded_config import connector_files
+from gateway.pipeline.loaded_config import find_connector_file
 from gateway.records import RawRecord
 from gateway.render.publication import publication
 from gateway.settings import Settings
-from gateway.similar_name import did_you_mean
 
 MASKING_KEY = b"the key of explanations, never of a gateway"
 """Explanations hide the pseudonyms that are made with this key, so the key protects nothing."""
@@ -63,13 +62,7 @@ async def explain_stored_record(settings: Settings, connector: str, native_id: s
 
     Raises a :class:`~gateway.errors.GatewayError` that names the missing connector or record.
     """
-    paths = {path.stem: path for path in connector_files(settings.connectors)}
-    path = paths.get(connector)
-    if path is None:
-        raise UsageError(
-            f"unknown connector {connector}{did_you_mean(connector, paths)}; "
-            f"{settings.connectors}/ has: {', '.join(paths) or 'none'}"
-        )
+    path = find_connector_file(settings.connectors, connector)
     raw, position = await read_stored_record(settings, connector, native_id)
     providers = await load_providers(settings)
 

@@ -67,6 +67,20 @@ def connector_files(path: Path) -> list[Path]:
     raise ConfigError([Finding(str(path), 0, 0, "missing-file", "", text)])
 
 
+def find_connector_file(folder: Path, connector: str) -> Path:
+    """Return the file of a connector.
+
+    Raises :class:`~gateway.errors.UsageError` with the most similar name if there is none.
+    """
+    files = {path.stem: path for path in connector_files(folder)}
+    if connector not in files:
+        raise UsageError(
+            f"unknown connector {connector}{did_you_mean(connector, files)}; "
+            f"{folder}/ has: {', '.join(files) or 'none'}"
+        )
+    return files[connector]
+
+
 def check_system_clock(now: datetime) -> None:
     """Raise :class:`~gateway.errors.ConfigError` if the system clock was never set.
 

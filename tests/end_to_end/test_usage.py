@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 from pathlib import Path
 
@@ -46,6 +47,52 @@ def test_missing_secret_names_file_and_variable(tmp_path: Path):
         "run", "demo-rest", GATEWAY_SECRETS_DIR=str(tmp_path), GATEWAY_KAFKA_BOOTSTRAP="127.0.0.1:1"
     )
     says(done, 2, "demo-rest/token", "GATEWAY_SECRET_DEMO_REST_TOKEN")
+
+
+def test_run_without_names_does_not_call_production_by_accident(tmp_path: Path):
+    given = {"GATEWAY_KAFKA_BOOTSTRAP": "127.0.0.1:1", "GATEWAY_SECRETS_DIR": str(tmp_path)}
+    refused = gateway("run", **given)
+    assert refused.code == 2
+    for words in ("would call 1", "in production", "GATEWAY_STAGE", "name the connectors"):
+        assert words in refused.err.splitlines()[-1]
+    for line, environment in (
+        ("run fi-eperusteet", {}),
+        ("run --roles harmonise", {}),
+        ("run", {"GATEWAY_STAGE": "production"}),
+        ("run", {"GATEWAY_STAGE": "acceptance"}),
+    ):
+        done = gateway(*line.split(), **given, **environment)
+        assert done.code == 4, done
+        assert "no Kafka answers" in done.err.splitlines()[-1]
+
+
+def test_run_without_names_calls_registries_of_this_machine(tmp_path: Path):
+    for file in (ROOT / "connectors").glob("demo-*"):
+        shutil.copy(file, tmp_path)
+    done = gateway(
+        "run",
+        GATEWAY_CONNECTORS=str(tmp_path),
+        GATEWAY_KAFKA_BOOTSTRAP="127.0.0.1:1",
+        GATEWAY_SECRET_DEMO_REST_TOKEN="a token",
+        GATEWAY_SECRET_DEMO_SOAP_KEY="a key",
+    )
+    says(done, 4, "no Kafka answers")
+
+
+@pytest.mark.parametrize(
+    ("line", "meant"),
+    [
+        ("run demo-sop", "demo-soap"),
+        ("status fi_virta_", "fi-virta"),
+        ("pause DEMO-REST", "demo-rest"),
+        ("verify virta", "fi-virta"),
+        ("explain demo-res 1", "demo-rest"),
+        ("erase demo-res 1 --yes --reason x", "demo-rest"),
+    ],
+)
+def test_unknown_connector_gets_a_suggestion(line: str, meant: str):
+    done = gateway(*line.split(), GATEWAY_KAFKA_BOOTSTRAP="127.0.0.1:1")
+    says(done, 2, f"(did you mean {meant}?)")
 
 
 def test_missing_pseudonym_key_shows_how_to_create_one():

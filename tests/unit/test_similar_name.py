@@ -22,7 +22,7 @@ NAMES = ("demo-soap", "demo-rest", "fi-virta", "europass.credentials.v1")
     ],
 )
 def test_suggests_the_most_similar_name(typed: str, meant: str):
-    assert did_you_mean(typed, NAMES) == f"; did you mean {meant}?"
+    assert did_you_mean(typed, NAMES) == f" (did you mean {meant}?)"
 
 
 @pytest.mark.parametrize("typed", ["", " ", "xyz", "42"])
