@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -183,7 +184,10 @@ def _is_on_this_machine(connector: Connector) -> bool:
     if url is None:
         return True
     host = urlsplit(url.production).hostname or ""
-    return host == "localhost" or host.startswith("127.") or host == "::1"
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 async def _accept_new_key(settings: Settings, config: LoadedConfig | None) -> None:

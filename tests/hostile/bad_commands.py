@@ -19,7 +19,7 @@ from tests.support.forked_process import ROOT, apart
 @bad(77, "no arguments", "exit 2, help")
 def nothing(desk: GatewayFolder) -> str:
     done = desk.gateway()
-    return f"exit {done.code}, help" if "Commands" in done.out + done.err else done.out
+    return f"exit {done.code}, help" if "Write a connector:" in done.out + done.err else done.out
 
 
 @bad(78, "an unknown command; an unknown flag", "exit 2, a suggestion")

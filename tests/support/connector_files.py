@@ -135,6 +135,7 @@ class GatewayFolder:
             "GATEWAY_PSEUDONYM_KEY": "a key for tests only, never for people",
             "GATEWAY_KAFKA_BOOTSTRAP": closed_port(),
             "GATEWAY_METRICS_PORT": "0",
+            "GATEWAY_STAGE": "production",
         }
         done = command(
             *arguments, environment=given | environment, cwd=self.folder, before=before, stdin=stdin
