@@ -8,7 +8,12 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help demo test unit check first-run wheel bench peers growth scale tutorials docs dashboards golden schemas lock kafka-lock faults privacy attacks fuzz hostile soak clean
 
 help:  ## show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ \
+	     count = split($$2, words, " "); line = sprintf("  %-10s", $$1); \
+	     for (i = 1; i <= count; i++) { \
+	       if (length(line) + length(words[i]) > 79) { print line; line = sprintf("%12s", "") } \
+	       line = line " " words[i] } \
+	     print line }'
 
 .venv/installed: requirements-dev.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -104,6 +104,11 @@ def test_missing_pseudonym_key_shows_how_to_create_one():
     )
 
 
+def test_status_needs_no_pseudonym_key():
+    done = gateway("status", GATEWAY_PSEUDONYM_KEY="", GATEWAY_KAFKA_BOOTSTRAP="127.0.0.1:1")
+    says(done, 4, "no Kafka answers")
+
+
 def test_missing_broker_names_the_command_to_start_one(tmp_path: Path):
     done = gateway("topics", "verify", GATEWAY_DATA_DIR=str(tmp_path))
     says(done, 4, "gateway kafka start", "GATEWAY_KAFKA_BOOTSTRAP")
