@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from gateway.config.addresses import is_loopback
 from gateway.errors import StreamHalted
-from gateway.fetch.http.connection import origin
+from gateway.fetch.http.connection import bracketed, origin
 
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 
@@ -41,7 +41,7 @@ def host_origin(host: str, base: str) -> str:
     parts = urlsplit(url)
     if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         port = f":{parts.port}" if parts.port not in {None, 80} else ""
-        url = f"https://{parts.hostname}{port}"
+        url = f"https://{bracketed(parts.hostname or '')}{port}"
     return origin(url)
 
 

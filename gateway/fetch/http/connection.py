@@ -61,4 +61,9 @@ def origin(url: str) -> str:
     """Return the scheme, the host and the port of a URL, normalised for comparison."""
     parts = urlsplit(url)
     port = parts.port or {"https": 443, "http": 80}.get(parts.scheme, 0)
-    return f"{parts.scheme}://{(parts.hostname or '').lower()}:{port}"
+    return f"{parts.scheme}://{bracketed((parts.hostname or '').lower())}:{port}"
+
+
+def bracketed(host: str) -> str:
+    """Return a host in the form of a URL, where an IPv6 address has brackets."""
+    return f"[{host}]" if ":" in host else host

@@ -91,3 +91,18 @@ def test_further_host_is_called_over_https_whatever_the_file_says(host, base):
 def test_port_of_another_registry_host_is_kept():
     assert call("http://b.example:8443/a", hosts=("b.example:8443",)) == "https://b.example:8443/a"
     assert call("http://[::1]:9/a", hosts=("http://[::1]:9",)) == "http://[::1]:9/a"
+
+
+@pytest.mark.parametrize("base", ["http://127.0.0.1/x", "https://registry.example/x"])
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("[2001:db8::1]", "https://[2001:db8::1]:443"),
+        ("[2001:db8::1]:8080", "https://[2001:db8::1]:8080"),
+        ("http://[2001:db8::1]:8080", "https://[2001:db8::1]:8080"),
+        ("http://[::1]:8080", "http://[::1]:8080"),
+    ],
+)
+def test_ipv6_address_of_a_host_keeps_its_brackets(base: str, host: str, expected: str) -> None:
+    assert host_origin(host, base) == expected
+    assert safe_url(f"{expected}/a", {host_origin(host, base)}, base, "x") == f"{expected}/a"
