@@ -60,6 +60,7 @@ class House:
         async with asyncio.timeout(PATIENCE):
             while outcome("refused") == refused:
                 await asyncio.sleep(0.02)
+        await asyncio.sleep(0.1)  # the count comes before the state
 
     def during(self, work: Callable[[], Awaitable[None]]) -> None:
         async def both() -> None:

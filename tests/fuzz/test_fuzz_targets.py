@@ -41,6 +41,9 @@ FOUND: dict[str, tuple[str, bytes]] = {
         "select",
         b"\0join('-', items[].n)\0" + VALUE.encode(),
     ),
+    "a marked section of an unknown kind in markup": ("casts", b"\x02\xfe<![DOCTYPE [x]>"),
+    "a marked section of an entity in markup": ("casts", b"\x02\xfea <![ %e; [x]]> b"),
+    "a host with an IPv6 address": ("addresses", b"http://[::1]"),
     "an XPath with control characters": ("select", b"\1hoo\x14l\0" + DOCUMENT.encode()),
     "a ZIP whose directory points before its start": (
         "decode",
