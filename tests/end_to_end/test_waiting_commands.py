@@ -51,15 +51,24 @@ def test_command_reports_its_real_end(tmp_path: Path):
         assert "persons awards: done: " in filled.stdout
         assert filled.stdout.count("skipped: ") == 2
 
-        poll_while_the_breaker_is_open(site, registry)
         worker.send_signal(signal.SIGTERM)
         worker.wait(60)
         stopped = gateway(site, "pause", NAME)
         assert (stopped.returncode, "no worker runs persons" in stopped.stderr) == (4, True)
 
 
+@pytest.mark.slow
+def test_poll_probes_an_open_breaker_at_once(tmp_path: Path):
+    with person_site(tmp_path) as (site, registry):
+        registry.put("010190-901A", consent="true", agreement="true")
+        site.run()
+        until(
+            lambda: count_documents(site) == counts(credentials=1, pointers=1, students=1, cards=1)
+        )
+        poll_while_the_breaker_is_open(site, registry)
+
+
 def poll_while_the_breaker_is_open(site, registry) -> None:
-    """A person polls while the breaker is open: a probe is sent at once, whatever comes of it."""
     answer = registry.answer
 
     def fail(_path: str) -> list:
@@ -68,7 +77,7 @@ def poll_while_the_breaker_is_open(site, registry) -> None:
     registry.answer = fail
     until(lambda: "BREAKER_OPEN" in site.log(), what=lambda: site.log()[-2000:])
     before = len(registry.requests)
-    failed = gateway(site, "poll", NAME, "--wait", "--timeout", "60")
+    failed = gateway(site, "poll", NAME, "--wait", "--timeout", "150")
     assert failed.returncode == 1
     assert failed.stdout.count("failed: ") == 3, failed.stdout
     assert len(registry.requests) > before, "nothing was asked"
