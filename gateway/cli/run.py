@@ -162,7 +162,7 @@ def _check_prerequisites(
 
 
 def _require_stage(settings: Settings, config: LoadedConfig | None) -> None:
-    """Refuse to call every production registry only because nobody set ``GATEWAY_STAGE``.
+    """Refuse to call every production registry while ``GATEWAY_STAGE`` is not set.
 
     Addresses of this machine are not refused.
     """
