@@ -29,7 +29,8 @@ from gateway.observability.bounded_port import BoundedSite, build_runner
 from gateway.observability.explanation_page import render_explanation
 from gateway.observability.health_access import HealthAccess
 from gateway.observability.page_layout import RELOAD_SECONDS, STYLE_HASH
-from gateway.observability.status_page import Snapshot, render
+from gateway.observability.page_snapshot import Snapshot
+from gateway.observability.status_page import render
 from gateway.settings import SHIPPED, Settings
 
 log = structlog.get_logger()

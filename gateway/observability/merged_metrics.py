@@ -17,7 +17,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from gateway.observability.status_page import Snapshot
+from gateway.observability.page_snapshot import Snapshot
 
 READ_TIMEOUT_SECONDS = 2.0
 

@@ -24,7 +24,7 @@ from gateway.messages.status import (
     encode_worker_gone,
 )
 from gateway.observability import blocked_commits, metrics
-from gateway.observability.status_page import MetricReadings
+from gateway.observability.metric_readings import MetricReadings
 from gateway.operations.backfill import BackfillProgress
 from gateway.pipeline.loaded_config import LoadedConfig
 from gateway.worker.push_streams import PushStream

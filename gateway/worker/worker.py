@@ -25,7 +25,7 @@ from gateway.messages import commands
 from gateway.messages.topics import COMMANDS
 from gateway.observability import blocked_commits, tracing
 from gateway.observability.health_server import HealthServer, ReadinessCheck
-from gateway.observability.status_page import Snapshot
+from gateway.observability.page_snapshot import Snapshot
 from gateway.operations.explain import explain_stored_record
 from gateway.operations.notifier import Notifier, worker_id
 from gateway.pipeline import key_check

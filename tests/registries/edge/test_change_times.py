@@ -21,7 +21,7 @@ from gateway.harmonise.harmoniser import Harmoniser
 from gateway.messages.cloudevents import decode_raw, encode_raw_headers
 from gateway.messages.status import StreamStatus, WorkerStatus
 from gateway.observability import metrics
-from gateway.observability.status_page import MetricReadings
+from gateway.observability.metric_readings import MetricReadings
 from gateway.pipeline.page_writer import PollResult
 from gateway.records import Accepted, RawRecord
 from gateway.worker.status_reporter import record_counts

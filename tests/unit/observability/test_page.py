@@ -18,7 +18,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from gateway.observability import metrics
 from gateway.observability.page_layout import STYLE
-from gateway.observability.status_page import Snapshot, render
+from gateway.observability.page_snapshot import Snapshot
+from gateway.observability.status_page import render
 
 NOW = 1_800_000_000.0
 RUNBOOKS = Path(__file__).parents[3] / "deploy" / "runbooks"

@@ -14,7 +14,8 @@ import pytest
 from lxml import html
 
 from gateway.observability.explanation_page import render_explanation
-from gateway.observability.status_page import Snapshot, render
+from gateway.observability.page_snapshot import Snapshot
+from gateway.observability.status_page import render
 from tests.unit.observability.test_page import NOW, fleet
 
 pytestmark = pytest.mark.browser
