@@ -29,7 +29,7 @@ class DetailFetcher:
     """A fetcher of the details of listed records, as the ``expand`` rule of a stream states."""
 
     stream: Stream
-    dialogue: RequestRunner
+    runner: RequestRunner
     selector: RecordSelector
     refused: RefusedRecords
 
@@ -55,7 +55,7 @@ class DetailFetcher:
         async def fetch(batch: list[SelectedNode]) -> dict[int, list[SelectedNode]] | None:
             return await self._fetch_batch(rule, batch, ids, iteration, skipped)
 
-        width = max(1, self.dialogue.protocol.limits.concurrency)
+        width = max(1, self.runner.protocol.limits.concurrency)
         while batches:
             divided = []
             for start in range(0, len(batches), width):
@@ -94,9 +94,9 @@ class DetailFetcher:
         self, found: list[SelectedNode], ids: Mapping[int, str]
     ) -> list[SelectedNode]:
         """Mark entries of an index in another format than its records."""
-        kind = payload_format(self.dialogue.connector, self.stream)
+        kind = payload_format(self.runner.connector, self.stream)
         listed = payload_format(
-            self.dialogue.connector, self.stream.model_copy(update={"expand": None})
+            self.runner.connector, self.stream.model_copy(update={"expand": None})
         )
         if kind == listed:
             return found
@@ -126,9 +126,9 @@ class DetailFetcher:
         try:
             reply = await read_all_pages(
                 self._second_list(rule),
-                self.dialogue,
+                self.runner,
                 values,
-                iteration.options_of_record(self.dialogue.client, names),
+                iteration.options_of_record(self.runner.client, names),
             )
         except StreamError as error:
             if error.reason in UNSENT:  # The id of one record, such as "..", cannot be in a path.
@@ -176,7 +176,7 @@ class DetailFetcher:
     def _refuse_reply(self, rule: Expand) -> None:
         error = StreamHalted(
             LIST_MISSING,
-            f"{self.dialogue.log_prefix}: a reply under `expand` has no record's id, so it is "
+            f"{self.runner.log_prefix}: a reply under `expand` has no record's id, so it is "
             "not the details of a record; check the request, and how the registry reports errors",
         )
         self.refused.refuse(error, "retry" if rule.missing == "retry" else "skip")
@@ -198,7 +198,7 @@ class DetailFetcher:
         is_awaited = rule.missing is None and reply.is_proved and not self.refused.is_scan
         if rule.missing not in {None, "skip"} or is_awaited:
             return False
-        where = self.dialogue.log_prefix
+        where = self.runner.log_prefix
         error = StreamHalted(
             "EXPAND_MISSING",
             f"{where}: the reply under `expand` holds no record with the id of a listed record; "
@@ -260,7 +260,7 @@ class DetailFetcher:
                 else:
                     raise StreamHalted(
                         "EXPAND_KEY",
-                        f"{self.dialogue.log_prefix}: expand with batch needs key, "
+                        f"{self.runner.log_prefix}: expand with batch needs key, "
                         "to assign the fetched records to their ids",
                     )
         return records_by_id
@@ -272,7 +272,7 @@ class DetailFetcher:
             if rule.missing in {None, "retry"}:
                 raise RetryLater(
                     "EXPAND_MISSING",
-                    f"{self.dialogue.log_prefix}: a listed record could not be fetched; "
+                    f"{self.runner.log_prefix}: a listed record could not be fetched; "
                     "the next poll requests it again",
                 )
             return [replace(item, deleted_id=name)] if rule.missing == "deleted" else [item]

@@ -114,7 +114,7 @@ class _StreamReader:
         block = connector.protocol
         expressions = ExpressionCache(block.namespaces)
         self._where = where = f"{connector.connector}.{name}"
-        self._dialogue = RequestRunner(
+        self._runner = RequestRunner(
             connector,
             client,
             expressions,
@@ -127,11 +127,11 @@ class _StreamReader:
         )
         self._cursor_zone = ZoneInfo(self._cursor.zone)
         self._refused = refused = RefusedRecords(where, self._cursor.scan)
-        self._expander = DetailFetcher(self._stream, self._dialogue, self._selector, refused)
-        self._joiner = RecordJoiner(self._stream.join, self._dialogue, self._selector, refused)
+        self._expander = DetailFetcher(self._stream, self._runner, self._selector, refused)
+        self._joiner = RecordJoiner(self._stream.join, self._runner, self._selector, refused)
         self._max_records = block.limits.max_records
         self._push = isinstance(block, Push)
-        self._requester = PageRequester(self._stream, self._cursor, self._dialogue, client)
+        self._requester = PageRequester(self._stream, self._cursor, self._runner, client)
         self._progress = progress
         self._several_pages = False
         self._proved_empty = True
@@ -157,7 +157,7 @@ class _StreamReader:
         empty_loops: list[str] = []
         iterations = await loop_iterations(
             self._stream,
-            self._dialogue,
+            self._runner,
             self._client,
             subjects,
             self._read_related_stream,
