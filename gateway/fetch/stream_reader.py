@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -26,14 +26,15 @@ from gateway.fetch.detail_requests import DetailFetcher
 from gateway.fetch.join import RecordJoiner
 from gateway.fetch.loop_progress import LOOP_VALUE_MISSING, LoopProgress
 from gateway.fetch.loops import LoopIteration, LoopValues, iterations_digest, loop_iterations
+from gateway.fetch.page_records import PageRecords
 from gateway.fetch.page_requester import HalveWindow, PageRequester, RestartWindow
 from gateway.fetch.pager_factory import streaming_record_path
 from gateway.fetch.read_position import ReadPosition, TimeWindow, decode_position, halve_window
-from gateway.fetch.record_selector import ExpressionCache, RecordSelector, SelectedNode
+from gateway.fetch.record_selector import ExpressionCache, RecordSelector
 from gateway.fetch.refused_records import NOTHING_SKIPPED, RefusedRecords, SkippedRecords
 from gateway.fetch.registry_client import RegistryClient
-from gateway.fetch.reply_parts import split_reply, streamed_count
-from gateway.fetch.request_runner import RequestResult, RequestRunner
+from gateway.fetch.reply_parts import split_reply
+from gateway.fetch.request_runner import RequestRunner
 from gateway.fetch.stored_context import request_secrets, unread_names, without_values
 from gateway.fetch.stream_errors import reading_errors
 from gateway.records import RawRecord
@@ -127,11 +128,17 @@ class _StreamReader:
         )
         self._cursor_zone = ZoneInfo(self._cursor.zone)
         self._refused = refused = RefusedRecords(where, self._cursor.scan)
-        self._expander = DetailFetcher(self._stream, self._runner, self._selector, refused)
-        self._joiner = RecordJoiner(self._stream.join, self._runner, self._selector, refused)
-        self._max_records = block.limits.max_records
         self._push = isinstance(block, Push)
         self._requester = PageRequester(self._stream, self._cursor, self._runner, client)
+        self._page_records = PageRecords(
+            self._stream,
+            self._selector,
+            self._requester,
+            DetailFetcher(self._stream, self._runner, self._selector, refused),
+            RecordJoiner(self._stream.join, self._runner, self._selector, refused),
+            block.limits.max_records,
+            where,
+        )
         self._progress = progress
         self._several_pages = False
         self._proved_empty = True
@@ -296,9 +303,12 @@ class _StreamReader:
                 await off_loop.run(answered.is_large, self._checker.check, answered.reading)
             if not answered.reading.documents and not answered.proves_empty:
                 self._proved_empty = False
-            items = await off_loop.run(answered.is_large, self._select_page, ask, answered, turn)
+            items, proved = await off_loop.run(
+                answered.is_large, self._page_records.select, ask, answered, turn
+            )
+            self._proved_empty &= proved
             before = self._requester.feed
-            after = self._requester.feed = self._feed_position_after(items)
+            after = self._requester.feed = self._page_records.feed_position_after(items)
             following = self._requester.next_page_request(steps, answered, items)
             if following is None and not answered.proves_empty:
                 self._proved_empty = False
@@ -306,7 +316,7 @@ class _StreamReader:
                 pages += 1
                 self._several_pages = self._several_pages or pages > 1
                 place.pager, place.already_written, place.digest = ask.state, 0, answered.digest
-                raws = await self._to_raw_records(items, answered, turn)
+                raws = await self._page_records.to_raw_records(items, answered, turn)
                 if already_written and digest == answered.digest:
                     raws = islice(raws, already_written, None)
                     place.already_written = already_written
@@ -331,56 +341,6 @@ class _StreamReader:
             if following is None:
                 return
             ask = following
-
-    def _select_page(
-        self, ask: paging.PageRequest, answered: RequestResult, turn: LoopIteration
-    ) -> list[SelectedNode]:
-        """Return the records of a page, none for a page after the last one."""
-        if ask.probe:
-            return []
-        try:
-            items = self._select_items(answered, turn)
-        except StreamHalted as error:
-            if not ask.is_end(error):
-                raise
-            self._proved_empty &= self._requester.end_is_proved(ask)
-            return []
-        self._proved_empty &= not self._requester.says_more(answered, items)
-        return items
-
-    def _select_items(self, answered: RequestResult, turn: LoopIteration) -> list[SelectedNode]:
-        items = [
-            item
-            for document in answered.reading.documents
-            for item in self._selector.items(document, turn.context)
-        ]
-        if self._stream.paging.atom and self._requester.feed:
-            known = [
-                number
-                for number, item in enumerate(items)
-                if self._selector.position(item) == self._requester.feed
-            ]
-            items = items[known[-1] + 1 :] if known else items
-        if len(items) + streamed_count(answered) > self._max_records:
-            raise StreamHalted(
-                "LIMIT_RECORDS",
-                f"{self._where}: more than {self._max_records} records in one reply; "
-                "raise limits.max_records, or request smaller pages",
-            )
-        return items
-
-    def _feed_position_after(self, items: list[SelectedNode]) -> str:
-        """Return the last position that the entries of a feed state."""
-        if self._cursor.feed is None or not items:
-            return self._requester.feed
-        if found := next(filter(None, map(self._selector.position, reversed(items))), ""):
-            return found
-        raise StreamHalted(
-            "FEED_POSITION_MISSING",
-            f"{self._where}: no entry of the feed has the position "
-            f"`{self._cursor.feed.position}`, so the next poll would read this page again; "
-            "expected a position in each entry; check `cursor.feed.position`",
-        )
 
     def _page(
         self,
@@ -427,24 +387,3 @@ class _StreamReader:
     def _is_complete_scan(self, *, resumed: bool) -> bool:
         proved = self._loops_are_proved and (self._progress is not None or self._proved_empty)
         return self._cursor.scan and self._cursor.complete and proved and not resumed
-
-    async def _to_raw_records(
-        self, items: list[SelectedNode], answered: RequestResult, turn: LoopIteration
-    ) -> Iterator[RawRecord]:
-        """Return an iterator over the records of a reply. Streamed records are parsed lazily."""
-        if answered.reading.context:
-            items = [
-                replace(item, context={**item.context, **answered.reading.context})
-                for item in items
-            ]
-        if self._stream.expand is not None:
-            items = await self._expander.fetch_details(items, turn)
-        if self._stream.join:
-            items = await self._joiner.join_records(items, answered, turn)
-        whole = (item for item in items)
-        pieces = (
-            item
-            for document in answered.reading.documents
-            for item in self._selector.streamed_items(document, turn.context)
-        )
-        return (raw for item in chain(whole, pieces) for raw in self._selector.to_raw_records(item))
