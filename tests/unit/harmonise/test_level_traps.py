@@ -169,8 +169,8 @@ def test_13_croatia(tables):
     """NN 22/13, 64/18, 20/21: bare 6, 7 and 7.1 end on 26 February 2021."""
     check(
         tables, "HR", "HKO",
-        {"4.1": 4, "4.2": 4, "6.st": 6, "6.sv": 6, "6 sv": 6, "7.1.st": 7, "7.1.sv": 7, "7": "not_in_force"}
-        | dict.fromkeys(("1", "7.2", "8.1", "8.2"), "source_not_official"),
+        {"1": 1, "4.1": 4, "4.2": 4, "6.st": 6, "6.sv": 6, "6 sv": 6, "7.1.st": 7, "7.1.sv": 7}
+        | {"7.2": 7, "8.1": 8, "8.2": 8, "7": "not_in_force", "8": "source_not_official"},
     )  # fmt: skip
     assert eqf(tables, "HR", "HKO", "6.st", date(2021, 2, 26)) == "not_in_force"
     assert eqf(tables, "HR", "HKO", "6.st", date(2021, 2, 27)) == 6

@@ -51,6 +51,10 @@ def ects(tables, system, unit, on=DAY):
         ("LV", "PKL-OLD", "3", date(2015, 7, 16), 4, "not_in_force"),
         # NN 20/2021: the act in force on 27 February 2021 has 6.st and 6.sv.
         ("HR", "HKO", "6.sv", date(2021, 2, 27), 6, "not_in_force"),
+        # NN 22/2013 of 22 February 2013, article 23: in force on the eighth day after publication.
+        ("HR", "HKO", "4.2", date(2013, 3, 2), 4, "not_in_force"),
+        # NN 64/2018 of 18 July 2018, article 19: in force on the eighth day after publication.
+        ("HR", "HKO", "7.2", date(2018, 7, 26), 7, "not_in_force"),
         # Approved by the EQF Advisory Group in December 2015 (Cedefop).
         ("GR", "HQF", "5", date(2016, 1, 1), 5, "first_day_unknown"),
         # NQAI, determinations of October 2003.
@@ -90,6 +94,8 @@ def test_a_level_starts_on_the_day_of_its_source(
         # DM 509/1999, GU 2 of 4 January 2000: in force on 19 January 2000.
         ("IT", "CFU", date(2000, 1, 19), "not_in_force"),
         ("IT", "crediti ECTS", date(1999, 10, 1), "first_day_unknown"),
+        # DPR 212/2005, GU 243 of 18 October 2005: in force on 2 November 2005.
+        ("IT", "CFA", date(2005, 11, 2), "not_in_force"),
         # HSG, LGBl. 2005 Nr. 2: in force on the day of publication.
         ("LI", "ECTS", date(2005, 1, 21), "not_in_force"),
         ("LT", "ECTS", date(1999, 10, 1), "first_day_unknown"),
@@ -118,6 +124,14 @@ def test_croatian_levels_end_when_sublevels_replace_them(tables):
     assert eqf(tables, "HR", "HKO", "6", date(2021, 2, 27)) == "not_in_force"
     assert eqf(tables, "HR", "HKO", "7", date(2021, 2, 27)) == "not_in_force"
     assert "NN 47/2020" in tables.level("HR", "HKO", "6", date(2020, 6, 1)).note
+
+
+def test_croatian_levels_are_those_of_the_act(tables):
+    """NN 20/2021, article 12: a new article 16(2) pairs the full levels one by one."""
+    pairs = {"1": 1, "2": 2, "3": 3, "4.1": 4, "4.2": 4, "5": 5, "6.st": 6, "6.sv": 6, "7.1.st": 7}
+    pairs |= {"7.1.sv": 7, "7.2": 7, "8.1": 8, "8.2": 8}
+    assert {level: eqf(tables, "HR", "HKO", level) for level in pairs} == pairs
+    assert tables.level("HR", "HKO", "8.2", DAY).source == "NN 22/2013, 359"
 
 
 def test_latvian_old_levels_wait_for_the_act(tables):
@@ -164,8 +178,8 @@ def test_hours_of_a_credit_are_those_of_the_act(tables):
         ("LU", "CLQ", "12345678"),
         # Eurydice pairs 5, 6 and 7 only.
         ("HU", "MKKR", "12348"),
-        # The referencing reports of both were seen by their first pages.
-        ("HR", "HKO", ("1", "2", "3", "8", "7.2", "8.1", "8.2")),
+        # Article 16(2) of the act pairs 8.1 and 8.2, and no level 8 without a sublevel.
+        ("HR", "HKO", "8"),
         ("IS", "ISQF", ("2", "3", "4", "7.1", "7.2")),
     ],
 )
@@ -176,8 +190,6 @@ def test_a_level_without_an_official_pairing_is_not_issued(tables, system, frame
 @pytest.mark.parametrize(
     ("system", "unit", "on"),
     [
-        # DPR 212/2005 was not read.
-        ("IT", "CFA", DAY),
         # Act 63/2006: its article on credits was not reached.
         ("IS", "einingar", DAY),
         ("IS", "námseiningar", date(2005, 6, 1)),
