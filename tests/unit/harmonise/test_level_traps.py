@@ -174,7 +174,7 @@ def test_13_croatia(tables):
     )  # fmt: skip
     assert eqf(tables, "HR", "HKO", "6.st", date(2021, 2, 26)) == "not_in_force"
     assert eqf(tables, "HR", "HKO", "6.st", date(2021, 2, 27)) == 6
-    assert eqf(tables, "HR", "HKO", "7.1", date(2018, 1, 1)) == "review_dates"
+    assert eqf(tables, "HR", "HKO", "7.1", date(2018, 1, 1)) == "not_in_force"
 
 
 def test_14_cyprus_only_7c_is_a_master(tables):
