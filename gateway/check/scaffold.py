@@ -18,7 +18,7 @@ from gateway.config.publishing_needs import NEEDS
 from gateway.config.yaml.document import read_yaml
 from gateway.errors import ConfigError, StorageError, StreamError, UsageError
 from gateway.fetch import xml_parser
-from gateway.fetch.decode.chain import step_for_media_type
+from gateway.fetch.decode.steps import step_for_media_type
 from gateway.fetch.http.body import ReplyBody
 from gateway.harmonise.values.payload import PayloadError, json_value
 

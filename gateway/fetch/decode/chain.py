@@ -10,7 +10,7 @@ from typing import Any, cast
 from lxml import etree
 
 from gateway.config.expressions.compiler import ExpressionError
-from gateway.config.requests import DECODERS, Decode, Decoder
+from gateway.config.requests import Decode, Decoder
 from gateway.errors import RetryLater, StreamHalted
 from gateway.fetch import xml_parser
 from gateway.fetch.charset import text_bytes
@@ -18,6 +18,14 @@ from gateway.fetch.decode import containers, formats, multipart
 from gateway.fetch.decode.atom_feed import sort_oldest_first
 from gateway.fetch.decode.formats import CsvFormat, DecodedDocument
 from gateway.fetch.decode.multipart import Multipart
+from gateway.fetch.decode.steps import (
+    MULTIPART,
+    configured_encoding,
+    csv_format,
+    step_for_media_type,
+    step_name,
+    takes_pattern,
+)
 from gateway.fetch.decode_budget import (
     BODY_BYTES,
     SMALL_DOCUMENT_BYTES,
@@ -39,7 +47,6 @@ STREAMING_THRESHOLD_BYTES = 8_000_000
 
 A document of this size needs hundreds of megabytes as a tree.
 """
-_MULTIPART = "multipart/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +137,9 @@ class DecodeChain:
         ]
         steps = list(self.chain)
         if (
-            media_type_of(content_type).startswith(_MULTIPART)
+            media_type_of(content_type).startswith(MULTIPART)
             and steps
-            and _step_name(steps[0]) != "mime"
+            and step_name(steps[0]) != "mime"
         ):
             sources = [self._root_part(sources[0], None)]
         position = 0
@@ -141,7 +148,7 @@ class DecodeChain:
             position += 1
             patterns: list[str] = []
             self._bytes_left = self.limit
-            while position < len(steps) and _takes_pattern(step, patterns, steps[position]):
+            while position < len(steps) and takes_pattern(step, patterns, steps[position]):
                 patterns.append(cast("str", steps[position]))
                 position += 1
             results = [list(self._step(step, patterns, source, reading)) for source in sources]
@@ -174,7 +181,7 @@ class DecodeChain:
     def _step(
         self, step: str | Decoder, patterns: list[str], source: DecodeInput, reading: DecodedReply
     ) -> Iterator[DecodeInput]:
-        word, options = _step_name(step), step if isinstance(step, Decoder) else None
+        word, options = step_name(step), step if isinstance(step, Decoder) else None
         if word is None:
             yield from self._expression(str(step), source, reading)
             return
@@ -254,9 +261,9 @@ class DecodeChain:
     def _parse(
         self, step: str | Decoder, source: DecodeInput, reading: DecodedReply
     ) -> DecodedDocument:
-        word, options = _step_name(step), step if isinstance(step, Decoder) else None
+        word, options = step_name(step), step if isinstance(step, Decoder) else None
         body = cast("ReplyBody", source.body)
-        configured = "utf-8" if source.is_text else _configured_encoding(options)
+        configured = "utf-8" if source.is_text else configured_encoding(options)
         if word in {"json", "csv"} and source.needs_signature:
             self._require_later_signature()
         if word == "json":
@@ -272,12 +279,12 @@ class DecodeChain:
             )
             return DecodedDocument("json", root, source.name)
         if word == "csv":
-            return self._parse_csv(_table(options, configured), source)
+            return self._parse_csv(csv_format(options, configured), source)
         return self._parse_xml(str(word), configured, source, reading)
 
     def _require_later_signature(self) -> None:
         """Raise ``SIGNATURE_ABSENT`` when no later step could find a signature."""
-        later = {_step_name(step) for step in self.chain}
+        later = {step_name(step) for step in self.chain}
         if self.signature is not None and not later & {"xml", "atom", "signed"}:
             self.signature.refuse()
 
@@ -399,48 +406,5 @@ class DecodeChain:
         return source
 
 
-def step_for_media_type(kind: str, body: ReplyBody) -> str:
-    """Return the decode step for bytes, from their media type or else their first character."""
-    if kind == "application/json" or kind.endswith("+json"):
-        return "json"
-    if kind in {"application/xml", "text/xml"} or kind.endswith("+xml"):
-        return "xml"
-    if kind == "text/csv":
-        return "csv"
-    if kind.startswith(_MULTIPART):
-        return "mime"
-    head = xml_parser.first_content(body)[:64].lstrip(b"\xff\xfe\x00 \t\r\n")
-    return "xml" if head.startswith(b"<") else "json"
-
-
 def _step_for_input(source: DecodeInput) -> str:
     return step_for_media_type(media_type_of(source.content_type), cast("ReplyBody", source.body))
-
-
-def _step_name(step: str | Decoder) -> str | None:
-    if isinstance(step, Decoder):
-        return step.kind.rstrip("_")
-    return step if step in DECODERS else None
-
-
-def _takes_pattern(step: str | Decoder, patterns: list[str], following: str | Decoder) -> bool:
-    """Return whether a step takes the following text as the name of a file or of a part."""
-    if not isinstance(following, str) or following in DECODERS:
-        return False
-    if _step_name(step) == "mime":
-        return not patterns and not following.startswith(("/", "(", "."))
-    return _step_name(step) == "zip"
-
-
-def _configured_encoding(options: Decoder | None) -> str | None:
-    """Return the encoding that the connector names for a document."""
-    chosen = options and (options.json_ or options.csv or options.xml)
-    return chosen.encoding if chosen and "encoding" in chosen.model_fields_set else None
-
-
-def _table(options: Decoder | None, encoding: str | None) -> CsvFormat:
-    chosen = options.csv if options else None
-    if chosen is None:
-        return CsvFormat(charset=encoding)
-    columns = tuple(chosen.header) if isinstance(chosen.header, list | tuple) else ()
-    return CsvFormat(chosen.separator, chosen.quote, encoding, columns)
