@@ -14,6 +14,7 @@ from http.cookiejar import CookieJar
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from gateway.certificates.renewal import RenewedContext
 from gateway.config import connection as language
 from gateway.config.connector import Connector, Protocol, Push, Soap
 from gateway.config.expressions.compiler import compile_expression, text_of
@@ -34,6 +35,7 @@ from gateway.fetch.safe_links import host_origin, safe_url
 from gateway.fetch.secrets import Secrets
 from gateway.fetch.secrets import text_secret as secret_text
 from gateway.fetch.soap.envelope import Wsdl
+from gateway.fetch.soap.signature_files import SignatureFiles
 
 
 class RegistryClient(Transport):
@@ -71,6 +73,9 @@ class RegistryClient(Transport):
         if self.base:
             self.origins = Origins(own | {origin(self.base)}, further)
         self.line = self.connection_for(None if isinstance(block, Push) else block.auth, self._tls)
+        security = block.security if isinstance(block, Soap) else None
+        rule = security.signature if security else None
+        self.signature_files = SignatureFiles(self.connector, rule, secrets) if rule else None
         self._wsdls: dict[Path, Wsdl] = {}
         self.kept_replies = KeptReplies()
         self._institution_connections: dict[tuple[str, str], Connection] = {}
@@ -131,22 +136,14 @@ class RegistryClient(Transport):
         return self._wsdls[path]
 
     def _context(self, tls_config: language.Tls | None) -> ssl.SSLContext | None:
-        if tls_config is None:
-            return None
-        tls_material = {
-            name: self.secrets(source.secret)
-            for name in ("authorities", "certificate", "key", "password")
-            if (source := getattr(tls_config, name))
-        }
-        bundle = self.secrets(tls_config.pkcs12.secret) if tls_config.pkcs12 else None
-        return tls.client_context(self.connector, pkcs12_bundle=bundle, **tls_material)
+        return _renewed_context(self.connector, self.secrets, tls_config) if tls_config else None
 
     def _plain_context(self, tls_config: language.Tls | None) -> ssl.SSLContext | None:
         """Return the context without a client certificate, for hosts without credentials."""
         if tls_config is None or tls_config.authorities is None:
             return None
-        authorities = self.secrets(tls_config.authorities.secret)
-        return tls.client_context(self.connector, authorities=authorities)
+        only_authorities = language.Tls(authorities=tls_config.authorities)
+        return _renewed_context(self.connector, self.secrets, only_authorities)
 
     def _auth(self, auth: language.Auth | None) -> Auth:
         if auth is None:
@@ -216,6 +213,16 @@ def _named_hosts(block: Protocol, base: str) -> tuple[frozenset[str], frozenset[
     origins = {host_origin(entry.host, base): entry.credentials for entry in block.hosts}
     own = frozenset(name for name, gets_credentials in origins.items() if gets_credentials)
     return own, frozenset(origins) - own - {origin(base)}
+
+
+def _renewed_context(connector: str, secrets: Secrets, tls_config: language.Tls) -> RenewedContext:
+    """Return the context of a connector's ``tls`` block, which follows changes of its secrets."""
+    names = {
+        part: source.secret
+        for part in ("authorities", "certificate", "key", "pkcs12", "password")
+        if (source := getattr(tls_config, part))
+    }
+    return tls.renewed_context(connector, names, secrets)
 
 
 def limits_from_config(limits: language.Limits) -> RegistryLimits:

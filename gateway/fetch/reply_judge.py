@@ -31,6 +31,7 @@ from gateway.fetch.record_selector import ExpressionCache
 from gateway.fetch.secrets import Secrets
 from gateway.fetch.soap import envelope
 from gateway.fetch.soap.required_signature import RequiredSignature
+from gateway.fetch.soap.signature_files import SignatureFiles
 from gateway.fetch.soap.signature_limits import SignatureRefused
 from gateway.fetch.soap.signed_step import verify_document
 from gateway.fetch.soap.ws_security import WsSecurity
@@ -75,6 +76,7 @@ class ReplyJudge:
     log_prefix: str
     now: Callable[[], datetime]
     record_path: RecordPath | None = None
+    signature_files: SignatureFiles | None = None
     _guard: WsSecurity | None = None
 
     def ws_security(self, block: Soap) -> WsSecurity | None:
@@ -82,7 +84,9 @@ class ReplyJudge:
         if block.security is None:
             return None
         if self._guard is None:
-            self._guard = WsSecurity(block.security, self.secrets, self.log_prefix)
+            self._guard = WsSecurity(
+                block.security, self.secrets, self.log_prefix, self.signature_files
+            )
         return self._guard
 
     def decode(self, reply: RegistryReply, decode_steps: Decode, attempt: Attempt) -> DecodedReply:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -15,6 +15,7 @@ from gateway.config.requests import Decode, Request
 from gateway.errors import RetryLater, StreamHalted
 from gateway.fetch import off_loop, request_builder
 from gateway.fetch.decode.chain import DecodedReply
+from gateway.fetch.decode.formats import DecodedDocument
 from gateway.fetch.http.request_reply import (
     RegistryReply,
     RegistryRequest,
@@ -28,6 +29,8 @@ from gateway.fetch.reply_judge import Attempt, ReplyJudge
 from gateway.fetch.xml_parser import RecordPath
 
 Values = Mapping[str, Any]
+OnReply = Callable[[str, Sequence[DecodedDocument]], None]
+"""A function of the name of a second list, or an empty text, and the documents of a reply."""
 
 UNFINISHED_STATUSES = frozenset({202, 206})
 """The statuses of a reply that is not finished, or that is a part of the whole (RFC 9110)."""
@@ -65,6 +68,8 @@ class RequestRunner:
     now: Callable[[], datetime]
     record_path: RecordPath | None = None
     """The value for :attr:`gateway.fetch.decode.chain.DecodeChain.record_path`."""
+    on_reply: OnReply = lambda _name, _documents: None
+    """Called with each reply of the list of records, and of a second list by its name."""
     _kept_judge: ReplyJudge | None = None
 
     @property
@@ -90,6 +95,7 @@ class RequestRunner:
                 self.log_prefix,
                 self.now,
                 self.record_path,
+                self.client.signature_files,
             )
         return self._kept_judge
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 from aiokafka.abc import AbstractTokenProvider
 from aiokafka.admin import AIOKafkaAdminClient
@@ -143,28 +144,19 @@ def bootstrap_servers(settings: Settings) -> str:
 def ssl_context(settings: Settings) -> ssl.SSLContext:
     """Return a TLS context that verifies the name and the certificate of the broker.
 
-    It contains the client certificate if one is configured. Raises
-    :class:`~gateway.errors.ConfigError` with the unusable file, and the date if it expired.
+    It contains the client certificate if one is configured. New connections use renewed files. All
+    clients of a process share one context, so that none of them needs a pair of files that does
+    not match yet. Raises :class:`~gateway.errors.ConfigError` with the unusable file, and the date
+    if it expired.
     """
-    if settings.kafka_ca_file:
-        client_certificate.read_pem(settings.kafka_ca_file)
-    try:
-        context = ssl.create_default_context(
-            cafile=str(settings.kafka_ca_file) if settings.kafka_ca_file else None
-        )
-    except ssl.SSLError:
-        raise client_certificate.certificate_error(
-            settings.kafka_ca_file,
-            "the file contains no certificate in PEM; "
-            "use the certificate of the authority that signed the brokers' certificates",
-        ) from None
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if settings.kafka_cert_file:
-        client_certificate.check_client_certificate(
-            settings.kafka_cert_file, settings.kafka_key_file or settings.kafka_cert_file
-        )
-        context.load_cert_chain(settings.kafka_cert_file, settings.kafka_key_file)
+    files = (settings.kafka_ca_file, settings.kafka_cert_file, settings.kafka_key_file)
+    context = _contexts.get(files)
+    if context is None:
+        context = _contexts[files] = client_certificate.renewed_context(*files)
     return context
+
+
+_contexts: WeakValueDictionary[tuple[Path | None, ...], ssl.SSLContext] = WeakValueDictionary()
 
 
 class FileToken(AbstractTokenProvider):  # type: ignore[misc]

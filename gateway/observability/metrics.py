@@ -145,9 +145,18 @@ LOOP_VALUES_SKIPPED = _gauge(
 )
 CERTIFICATE_EXPIRY = _gauge(
     "certificate_expiry_timestamp_seconds",
-    "When a certificate in use expires, as Unix time",
+    "When a certificate in use expires, as Unix time; "
+    "certificate is a secret, a file or the host that showed it",
     "connector",
     "use",
+    "certificate",
+)
+CERTIFICATE_NOT_RENEWED = _gauge(
+    "certificate_not_renewed_state",
+    "1 while a changed certificate or key cannot be used, so that the earlier one stays in use",
+    "connector",
+    "use",
+    "certificate",
 )
 
 # --- harmonising
@@ -299,5 +308,6 @@ def drop_connector(connector: str) -> None:
         BREAKER_STATE,
         LOOP_VALUES_SKIPPED,
         CERTIFICATE_EXPIRY,
+        CERTIFICATE_NOT_RENEWED,
     ):
         gauge.remove_by_labels({"connector": connector})

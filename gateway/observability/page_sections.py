@@ -103,8 +103,8 @@ def registries_section(readings: MetricReadings, now: float, runbooks: str) -> E
     retries = readings.sum_by("gateway_retries_total", "connector")
     waits = readings.sum_by("gateway_rate_limit_wait_seconds_total", "connector")
     certificates: dict[str, float] = {}
-    for (connector, _), when in readings.sum_by(
-        "gateway_certificate_expiry_timestamp_seconds", "connector", "use"
+    for (connector, *_), when in readings.sum_by(
+        "gateway_certificate_expiry_timestamp_seconds", "connector", "use", "certificate"
     ).items():
         certificates[connector] = min(when, certificates.get(connector, when))
     names = sorted({connector for connector, *_ in [*breakers, *requests, *retries, *waits]})

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 
 import structlog
 
+from gateway.certificates.renewal import forget_connector
 from gateway.config.connector import Connector
 from gateway.errors import GatewayError, StreamError
 from gateway.fetch.http.lease import Lease
@@ -297,4 +298,5 @@ class ConnectorRunner:
             log.error("connector does not stop", connector=name, seconds=STOP_SECONDS)
         elif not task.cancelled():
             task.exception()
+        forget_connector(name)
         metrics.drop_connector(name)

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 import structlog
+from cryptography import x509
 
+from gateway.certificates.expiry import CertificateLabel, record_expiry
+from gateway.certificates.pem_file import temporary_pem_file
+from gateway.certificates.renewal import Renewed
 from gateway.config.connector import Connector
 from gateway.errors import StreamError, StreamHalted, Unavailable
 from gateway.fetch.push_receiver import PushReceiver
@@ -48,48 +51,51 @@ def read_authorities(receivers: Iterable[PushReceiver]) -> tuple[bytes, ...]:
 
 
 class PushTls:
-    """The TLS context of the push port. ``authorities`` returns the present PEM files."""
+    """The TLS context of the push port. ``authorities`` returns the present PEM files.
+
+    Raises :class:`~gateway.errors.Unavailable` if the files cannot be used at the start. Later, a
+    renewed file that cannot be used is reported, and the earlier certificate stays in use.
+    """
 
     def __init__(self, settings: Settings, authorities: Callable[[], tuple[bytes, ...]]) -> None:
         self._certificate, self._key = settings.receive_cert_file, settings.receive_key_file
         self._authorities = authorities
-        self._state: object = None
-        self._context: ssl.SSLContext | None = None
+        self._label = CertificateLabel("", "push", str(self._certificate or ""))
+        self._renewed = Renewed(self._label, self._read, self._build)
 
     def context(self) -> ssl.SSLContext:
-        """Return the context for a new connection.
+        """Return the context for a new connection."""
+        return self._renewed.current()
 
-        A renewed file that cannot be used is logged, and the earlier certificate stays in use.
-        Raises :class:`~gateway.errors.Unavailable` if there was none.
-        """
-        authorities = self._authorities()
-        state = (_file_state(self._certificate), _file_state(self._key), authorities)
-        if self._context is not None and state == self._state:
-            return self._context
-        self._state = state
+    def _read(self) -> tuple[bytes, bytes, tuple[bytes, ...]]:
         try:
-            self._context = self._build(authorities)
-        except Unavailable as error:
-            if self._context is None:
-                raise
-            log.error("push certificate not renewed", error=str(error))  # noqa: TRY400
-        return self._context
+            certificate = self._certificate.read_bytes() if self._certificate else b""
+            key = self._key.read_bytes() if self._key else certificate
+        except OSError as error:
+            raise self._unusable(error.strerror or type(error).__name__) from None
+        return certificate, key, self._authorities()
 
-    def _build(self, authorities: tuple[bytes, ...]) -> ssl.SSLContext:
+    def _unusable(self, reason: str) -> Unavailable:
+        return Unavailable(
+            f"{self._certificate} and {self._key or 'its key'} cannot be used for TLS "
+            f"({reason}); GATEWAY_RECEIVE_CERT_FILE and GATEWAY_RECEIVE_KEY_FILE name a "
+            "certificate in PEM and its key without a password"
+        )
+
+    def _build(self, content: tuple[bytes, bytes, tuple[bytes, ...]]) -> ssl.SSLContext:
+        certificate, key, authorities = content
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         try:
-            # An encrypted key would make OpenSSL ask a terminal for its password.
-            context.load_cert_chain(self._certificate or "", self._key, password=lambda: b"")
+            with temporary_pem_file(certificate + b"\n" + key) as path:
+                # An encrypted key would make OpenSSL ask a terminal for its password.
+                context.load_cert_chain(path, password=lambda: b"")
+            record_expiry(self._label, x509.load_pem_x509_certificate(certificate))
         except (OSError, ValueError) as error:
             reason = error.reason if isinstance(error, ssl.SSLError) else type(error).__name__
-            raise Unavailable(
-                f"{self._certificate} and {self._key or 'its key'} cannot be used for TLS "
-                f"({reason}); GATEWAY_RECEIVE_CERT_FILE and GATEWAY_RECEIVE_KEY_FILE name a "
-                "certificate in PEM and its key without a password"
-            ) from None
+            raise self._unusable(reason) from None
         if authorities:
-            # Each connector then compares the certificate with its own authorities.
+            # Each connection then compares the certificate with its own authorities.
             context.verify_mode = ssl.CERT_OPTIONAL
             context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
             for pem in authorities:
@@ -98,13 +104,3 @@ class PushTls:
                 except (ssl.SSLError, ValueError):
                     log.warning("authority of callers not read", error="no PEM certificate")
         return context
-
-
-def _file_state(path: Path | None) -> tuple[int, int, int] | None:
-    if path is None:
-        return None
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino

@@ -16,9 +16,11 @@ from typing import Any
 
 import structlog
 
+from gateway.certificates.renewal import renew_certificates
 from gateway.errors import Finding, Unavailable
 from gateway.kafka import cluster_check, topic_admin
 from gateway.kafka.background_writer import BackgroundWriter
+from gateway.kafka.broker_certificates import watch_broker_certificates
 from gateway.kafka.broker_monitor import monitor_brokers
 from gateway.kafka.connection import bootstrap_servers
 from gateway.messages import commands
@@ -157,6 +159,10 @@ class Worker:
                 group.create_task(self._reporter().run(), name="report"),
                 group.create_task(self._notifier.writer.run(), name="notify"),
                 group.create_task(self._config_reloader.run(), name="reload"),
+                group.create_task(renew_certificates(), name="renew certificates"),
+                group.create_task(
+                    watch_broker_certificates(self.settings), name="watch broker certificates"
+                ),
             ]
             await self.stopping.wait()
             log.info("stopping")

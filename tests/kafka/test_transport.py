@@ -20,17 +20,18 @@ import pytest
 from aiokafka.admin import NewTopic
 from pydantic import SecretStr
 
-from gateway.errors import RetryLater, Unavailable, UsageError
-from gateway.kafka import topic_admin, transactions
-from gateway.kafka.connection import admin_client, client_arguments, ssl_context
+from gateway.errors import Denied, RetryLater, Unavailable, UsageError
+from gateway.kafka import broker_certificates, topic_admin, transactions
+from gateway.kafka.connection import KafkaError, admin_client, client_arguments, ssl_context
 from gateway.kafka.transactions import TransactionalProducer, read_partition
 from gateway.local import broker
 from gateway.messages import topics
 from gateway.messages.outgoing import OutgoingRecord
+from gateway.observability import metrics
 from gateway.settings import Settings
 from gateway.worker import connector_runner, control_plane
 from tests.conftest import free_port
-from tests.support.certificates import AUTHORITY, CLIENT, SERVER, STRANGER
+from tests.support.certificates import AUTHORITY, CLIENT, SERVER, STRANGER, make
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 ROOT = Path(__file__).parents[2]
@@ -201,6 +202,58 @@ def test_wrong_or_missing_certificate_is_refused(guarded: Guarded):
     refused(guarded.settings("certificate", kafka_ca_file=None))
     other_name = guarded.mutual.replace("localhost", "127.0.0.1")
     refused(guarded.settings("certificate", kafka_bootstrap=other_name))
+
+
+def test_renewed_certificate_is_shown_at_the_next_connection(guarded: Guarded):
+    """A pair that does not match yet is never used, also by clients that start meanwhile."""
+    certificate, key = guarded.file("r.pem", CLIENT.pem), guarded.file("r.key", CLIENT.key_pem)
+    settings = guarded.settings("certificate", kafka_cert_file=certificate, kafka_key_file=key)
+    renewed = make("gateway", AUTHORITY, days=200)
+    without_rights = make("somebody else", AUTHORITY, days=100)
+
+    def state() -> tuple[float, float]:
+        label = ("", "kafka", str(certificate))
+        return (
+            metrics.CERTIFICATE_EXPIRY.labels(*label)._value.get(),
+            metrics.CERTIFICATE_NOT_RENEWED.labels(*label)._value.get(),
+        )
+
+    async def scenario() -> None:
+        running = await admin_client(settings)
+        for pair in (renewed, without_rights):
+            guarded.file("r.key", pair.key_pem)
+            before = state()[0]
+            await closed(settings)
+            assert state() == (before, 1)
+            guarded.file("r.pem", pair.pem)
+            if pair is without_rights:
+                with pytest.raises((KafkaError, Denied)):
+                    await topic_admin.create_missing(settings)
+            else:
+                await closed(settings)
+                await running.list_topics()
+            assert state() == (pair.certificate.not_valid_after_utc.timestamp(), 0)
+        await running.close()
+
+    asyncio.run(scenario())
+
+
+def test_certificates_of_brokers_are_measured(guarded: Guarded, monkeypatch: pytest.MonkeyPatch):
+    async def scenario() -> None:
+        task = asyncio.create_task(
+            broker_certificates.watch_broker_certificates(guarded.settings("certificate"))
+        )
+        shown = metrics.CERTIFICATE_EXPIRY.labels("", "kafka_server", "localhost")
+        shown.set(0)
+        while not shown._value.get():
+            await asyncio.sleep(0.05)
+        task.cancel()
+        assert shown._value.get() == SERVER.certificate.not_valid_after_utc.timestamp()
+        file = str(guarded.folder / "ca.pem")
+        authorities = metrics.CERTIFICATE_EXPIRY.labels("", "kafka_authorities", file)
+        assert authorities._value.get() == AUTHORITY.certificate.not_valid_after_utc.timestamp()
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))
 
 
 def test_password_and_token_are_reread_for_each_connection(

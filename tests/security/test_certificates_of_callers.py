@@ -15,7 +15,7 @@ import pytest
 
 from gateway.config.loading import load_connector
 from gateway.errors import StreamHalted, Unavailable
-from gateway.observability import bounded_port
+from gateway.observability import bounded_port, metrics
 from gateway.settings import Settings
 from gateway.worker.push_server import PushServer
 from gateway.worker.push_tls import check_client_certificate
@@ -188,9 +188,15 @@ def test_renewed_certificate_is_used_for_the_next_connection(tmp_path: Path) -> 
         assert await shown_serial(url) == SERVER.certificate.serial_number
         (tmp_path / "server.crt").write_text("half")
         assert await shown_serial(url) == SERVER.certificate.serial_number
+        write(tmp_path, renewed)
+        (tmp_path / "server.key").write_bytes(SERVER.key_pem)
+        assert await shown_serial(url) == SERVER.certificate.serial_number
         await asyncio.sleep(0.02)
         write(tmp_path, renewed)
         assert await shown_serial(url) == renewed.certificate.serial_number
+        label = ("", "push", str(tmp_path / "server.crt"))
+        expiry = metrics.CERTIFICATE_EXPIRY.labels(*label)._value.get()
+        assert expiry == renewed.certificate.not_valid_after_utc.timestamp()
 
     serve(tmp_path, scenario)
 

@@ -6,13 +6,9 @@ authorities, and a client certificate in PEM or PKCS#12.
 
 from __future__ import annotations
 
-import os
 import ssl
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 
 import certifi
 from cryptography import x509
@@ -26,8 +22,18 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs12,
 )
 
+from gateway.certificates.expiry import (
+    CertificateLabel,
+    observe_handshakes,
+    record_bundle_expiry,
+    record_expiry,
+)
+from gateway.certificates.pem_file import temporary_pem_file
+from gateway.certificates.renewal import Renewed, RenewedContext
 from gateway.errors import StreamHalted
-from gateway.observability import metrics
+
+PARAMETERS = {"pkcs12": "pkcs12_bundle"}
+"""The parameter of :func:`client_context` for a part of a ``tls`` block with another name."""
 
 
 def client_context(
@@ -38,22 +44,40 @@ def client_context(
     key: bytes | None = None,
     pkcs12_bundle: bytes | None = None,
     password: bytes | None = None,
+    names: Mapping[str, str] | None = None,
+    is_renewal: bool = False,
 ) -> ssl.SSLContext:
     """Return a context for TLS 1.2 or later that verifies the host and its certificate chain.
 
     ``authorities`` (PEM) replaces the public certificate authorities. The client certificate comes
-    from ``certificate`` and ``key`` (PEM), or from ``pkcs12_bundle``. Raise ``StreamHalted``
-    (``TLS_MATERIAL``) when a certificate or key cannot be used.
+    from ``certificate`` and ``key`` (PEM), or from ``pkcs12_bundle``. ``names`` are those of their
+    secrets, for the metric. A certificate for a renewal must be valid already. Raise
+    ``StreamHalted`` (``TLS_MATERIAL``) when a certificate or key cannot be used.
     """
+    names = names or {}
     context = ssl.create_default_context(cafile=None if authorities else certifi.where())
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         if authorities:
             context.load_verify_locations(cadata=authorities.decode("ascii"))
+        own_name = names.get("pkcs12") or names.get("certificate", "")
         if pkcs12_bundle is not None:
             certificate, key, password = _from_pkcs12(pkcs12_bundle, password)
         if certificate is not None:
-            _load_client_certificate(connector, context, certificate, key, password)
+            own = x509.load_pem_x509_certificate(certificate)
+            own_label = CertificateLabel(connector, "tls", own_name)
+            if not is_renewal:
+                record_expiry(own_label, own)
+            _check_days(connector, own, is_renewal=is_renewal)
+            _check_key_matches(connector, own, key or b"", password)
+            with temporary_pem_file(certificate + b"\n" + (key or b"")) as path:
+                context.load_cert_chain(path, password=password or (lambda: b""))
+            record_expiry(own_label, own)
+        if authorities:
+            record_bundle_expiry(
+                CertificateLabel(connector, "authorities", names.get("authorities", "")),
+                authorities,
+            )
     except StreamHalted:
         raise
     except (ssl.SSLError, ValueError, UnicodeDecodeError) as error:
@@ -62,7 +86,36 @@ def client_context(
             f"{connector}: the TLS certificate or key cannot be used "
             f"({type(error).__name__}); configure PEM files of a certificate and its key",
         ) from None
+    observe_handshakes(context, connector, "server")
     return context
+
+
+def renewed_context(
+    connector: str, names: Mapping[str, str], secrets: Callable[[str], bytes]
+) -> RenewedContext:
+    """Return a context from the secrets of a ``tls`` block, by part, which follows their changes.
+
+    Raise the errors of the secrets, and those of :func:`client_context`.
+    """
+    is_renewal = False
+
+    def create(content: dict[str, bytes]) -> ssl.SSLContext:
+        nonlocal is_renewal
+        material = {PARAMETERS.get(part, part): value for part, value in content.items()}
+        context = client_context(connector, **material, names=names, is_renewal=is_renewal)
+        is_renewal = True
+        return context
+
+    def read() -> dict[str, bytes]:
+        return {part: secrets(name) for part, name in names.items()}
+
+    own_name = names.get("pkcs12") or names.get("certificate")
+    label = CertificateLabel(
+        connector,
+        "tls" if own_name else "authorities",
+        own_name or names.get("authorities", ""),
+    )
+    return RenewedContext(Renewed(label, read, create))
 
 
 def tls_failure_reason(error: BaseException) -> tuple[str, str] | None:
@@ -110,27 +163,22 @@ def _from_pkcs12(bundle: bytes, password: bytes | None) -> tuple[bytes, bytes, b
     )
 
 
-def _load_client_certificate(
-    connector: str,
-    context: ssl.SSLContext,
-    certificate: bytes,
-    key: bytes | None,
-    password: bytes | None,
-) -> None:
-    client_certificate = x509.load_pem_x509_certificate(certificate)
-    metrics.CERTIFICATE_EXPIRY.labels(connector, "tls").set(
-        client_certificate.not_valid_after_utc.timestamp()
-    )
-    if client_certificate.not_valid_after_utc < datetime.now(UTC):
+def _check_days(connector: str, client_certificate: x509.Certificate, *, is_renewal: bool) -> None:
+    """Refuse an expired certificate, and one that would replace a valid one too early."""
+    now = datetime.now(UTC)
+    if is_renewal and client_certificate.not_valid_before_utc > now:
+        raise StreamHalted(
+            "TLS_MATERIAL",
+            f"{connector}: the TLS certificate of the gateway is valid only from "
+            f"{client_certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC on",
+        )
+    if client_certificate.not_valid_after_utc < now:
         raise StreamHalted(
             "TLS_MATERIAL",
             f"{connector}: the TLS certificate of the gateway expired on "
             f"{client_certificate.not_valid_after_utc:%Y-%m-%d}; renew it, and write it to the "
             "secret that the connector names under tls",
         )
-    _check_key_matches(connector, client_certificate, key or b"", password)
-    with _temporary_pem_file(certificate + b"\n" + (key or b"")) as path:
-        context.load_cert_chain(path, password=password or (lambda: b""))
 
 
 def _check_key_matches(
@@ -158,22 +206,3 @@ def _check_key_matches(
             f"{connector}: the TLS key does not belong to the certificate; "
             "configure a key and a certificate that form a pair",
         )
-
-
-@contextmanager
-def _temporary_pem_file(pem: bytes) -> Iterator[Path]:
-    """Provide a file that only this user can read, and delete it after the block.
-
-    The file is needed because OpenSSL loads certificate chains from files only. It is kept in
-    memory where ``/dev/shm`` exists, so that the key is not written to a disk.
-    """
-    memory = Path("/dev/shm")  # noqa: S108 - mkstemp creates a private file there
-    folder = memory if memory.is_dir() and os.access(memory, os.W_OK) else None
-    handle, name = tempfile.mkstemp(dir=folder)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(pem)
-        yield Path(name)
-    finally:
-        with suppress(OSError):
-            Path(name).unlink()

@@ -25,6 +25,7 @@ from gateway.fetch.request_builder import TemplateFiller
 from gateway.fetch.secrets import Secrets
 from gateway.fetch.soap import envelope as soap
 from gateway.fetch.soap import signing_keys, xml_signature
+from gateway.fetch.soap.signature_files import SignatureFiles
 from gateway.fetch.soap.signature_limits import (
     DS,
     SIGNATURE_EXPECTED,
@@ -72,10 +73,17 @@ class WsSecurity:
     An instance stores the replies that it has verified, so that it can refuse a replay.
     """
 
-    def __init__(self, security: Security, secrets: Secrets, where: str) -> None:
+    def __init__(
+        self,
+        security: Security,
+        secrets: Secrets,
+        where: str,
+        signature_files: SignatureFiles | None = None,
+    ) -> None:
         self._security = security
         self._secrets = secrets
         self._where = where
+        self._kept_files = signature_files
         self._seen_messages: dict[bytes, datetime] = {}
 
     @property
@@ -122,12 +130,7 @@ class WsSecurity:
         etree.SubElement(element, f"{{{WSU}}}Created").text = created
 
     def _sign(self, envelope: etree._Element, security: etree._Element, rule: Signature) -> None:
-        key = signing_keys.private_key(
-            self._secrets(rule.key.secret), f"the signing key {rule.key.secret!r}"
-        )
-        certificate = signing_keys.certificates(
-            self._secrets(rule.certificate.secret), f"the certificate {rule.certificate.secret!r}"
-        )[0]
+        key, certificate = self._signature_files().signing_pair()
         token = etree.Element(
             f"{{{WSSE}}}BinarySecurityToken", EncodingType=BASE64, ValueType=X509V3
         )
@@ -213,6 +216,15 @@ class WsSecurity:
             SignedMessage(verified.digest, valid_until),
         )
 
+    def _signature_files(self) -> SignatureFiles:
+        """Return the key and the certificates, which outlive this instance if the caller has them.
+
+        The earlier pair can then stay in use while a renewed one is incomplete.
+        """
+        if self._kept_files is None:
+            self._kept_files = SignatureFiles(self._where, self._require_rule(), self._secrets)
+        return self._kept_files
+
     def _require_rule(self) -> Signature:
         if self._security.signature is None:
             raise AssertionError
@@ -255,8 +267,7 @@ class WsSecurity:
     def _trusted_keys(
         self, security: etree._Element, signature: etree._Element, now: datetime
     ) -> list[Any]:
-        name = self._require_rule().trust.secret
-        trust = signing_keys.certificates(self._secrets(name), f"the trusted certificate {name!r}")
+        trust = self._signature_files().trusted_certificates()
         embedded = _embedded_certificate(security, signature)
         return signing_keys.trusted_keys(trust, embedded, now)
 

@@ -12,15 +12,20 @@ from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 from lxml import etree
 from signxml import XMLVerifier
 
 from gateway.config.connection import Security, Signature, Timestamp, UsernameToken
 from gateway.config.types import Secret
+from gateway.errors import StreamHalted
 from gateway.fetch.soap import envelope as soap
 from gateway.fetch.soap import xml_signature
+from gateway.fetch.soap.signature_files import SignatureFiles
 from gateway.fetch.soap.ws_security import WSSE, WsSecurity
 from gateway.fetch.soap.xml_signature import DS, WSU, SignatureRefused
+from gateway.observability import metrics
 from tests.support.certificates import AUTHORITY, CLIENT, SERVER, STRANGER, make
 
 NOW = datetime.now(UTC)
@@ -79,6 +84,50 @@ def test_own_signature_verifies_elsewhere():
         made, x509_cert=CLIENT.certificate, expect_references=2, id_attribute="Id"
     )
     assert {etree.QName(one.signed_xml).localname for one in found} == {"Body", "Timestamp"}
+
+
+def test_renewed_signing_pair_is_used_when_both_files_match():
+    renewed = make("gateway", AUTHORITY, days=300)
+    secrets = dict(SECRETS)
+    files = SignatureFiles("renewing", signature("our", "their"), secrets.__getitem__)
+    security = Security(timestamp=Timestamp(ttl=timedelta(minutes=5)), signature=files._rule)
+
+    def signer() -> int:
+        """The certificate of a new request, after its signature was verified elsewhere."""
+        made = envelope()
+        WsSecurity(security, secrets.__getitem__, "test", files).secure_request(made, NOW)
+        token = base64.b64decode(made.findtext(f".//{{{WSSE}}}BinarySecurityToken"))
+        shown = x509.load_der_x509_certificate(token)
+        reply_guard = WsSecurity(
+            Security(signature=signature("our", "shown")),
+            {**secrets, "shown.crt": shown.public_bytes(serialization.Encoding.PEM)}.__getitem__,
+            "test",
+        )
+        assert reply_guard.verify_reply(etree.fromstring(etree.tostring(made)), NOW) is not None
+        return shown.serial_number
+
+    def metric(gauge, use: str, name: str) -> float:
+        return gauge.labels("renewing", use, name)._value.get()
+
+    assert signer() == CLIENT.certificate.serial_number
+    secrets["our.key"] = renewed.key_pem
+    assert signer() == CLIENT.certificate.serial_number
+    assert metric(metrics.CERTIFICATE_NOT_RENEWED, "signing", "our.crt") == 1
+    secrets["our.crt"] = renewed.pem
+    assert signer() == renewed.certificate.serial_number
+    assert metric(metrics.CERTIFICATE_NOT_RENEWED, "signing", "our.crt") == 0
+    end = renewed.certificate.not_valid_after_utc.timestamp()
+    assert metric(metrics.CERTIFICATE_EXPIRY, "signing", "our.crt") == end
+    files.trusted_certificates()
+    end = SERVER.certificate.not_valid_after_utc.timestamp()
+    assert metric(metrics.CERTIFICATE_EXPIRY, "trust", "their.crt") == end
+
+
+def test_signing_key_of_another_certificate_is_refused_at_the_start():
+    secrets = {**SECRETS, "our.key": STRANGER.key_pem}
+    files = SignatureFiles("test", signature("our", "their"), secrets.__getitem__)
+    with pytest.raises(StreamHalted, match="does not belong to the certificate"):
+        files.signing_pair()
 
 
 def test_only_signed_parts_of_a_reply_are_read():

@@ -73,7 +73,13 @@ def fleet() -> CollectorRegistry:
     )
     one(metrics.RETRIES, {("aa-awards", "timeout"): 3})
     one(metrics.RATE_LIMIT_WAIT, {("aa-awards",): 421})
-    one(metrics.CERTIFICATE_EXPIRY, {("aa-awards", "tls"): NOW + 9 * 86_400})
+    one(
+        metrics.CERTIFICATE_EXPIRY,
+        {
+            ("aa-awards", "tls", "aa/own"): NOW + 9 * 86_400,
+            ("aa-awards", "server", "aa.example"): NOW + 90 * 86_400,
+        },
+    )
     one(
         metrics.TABLE_LOOKUPS,
         {("AA", "levels", "2024-1"): 1_204_000, ("BB", "credits", "2025-1"): 4_000},

@@ -1,0 +1,1 @@
+"""Watch certificates, and use renewed ones without a restart."""
