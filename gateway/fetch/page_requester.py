@@ -73,6 +73,8 @@ class PageRequester:
             raise HalveWindow
         if answered.outcome == "restart_window":
             raise RestartWindow
+        if not ask.probe:
+            self.runner.on_reply("", answered.reading.documents)
         return answered
 
     def says_more(self, answered: RequestResult, items: Sequence[SelectedNode]) -> bool:

@@ -150,13 +150,16 @@ class _ListReader:
         token = self.rule.paging.cursor if self.rule.paging else None
         first = {"cursor": token.first} if token and token.first is not None else {}
         following = token.request if token and "cursor" in ask.variables else None
-        return await self.runner.send(
+        answered = await self.runner.send(
             following or self.rule.request,
             {**first, **self.values, **ask.variables},
             decode_steps=self.rule.decode,
             url=ask.url,
             **self.options,
         )
+        if not ask.probe:
+            self.runner.on_reply(self.rule.name, answered.reading.documents)
+        return answered
 
     def _add_page(
         self, answered: RequestResult, ask: PageRequest, steps: PageSteps

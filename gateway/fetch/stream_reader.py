@@ -34,7 +34,7 @@ from gateway.fetch.record_selector import ExpressionCache, RecordSelector
 from gateway.fetch.refused_records import NOTHING_SKIPPED, RefusedRecords, SkippedRecords
 from gateway.fetch.registry_client import RegistryClient
 from gateway.fetch.reply_parts import split_reply
-from gateway.fetch.request_runner import RequestRunner
+from gateway.fetch.request_runner import OnReply, RequestRunner
 from gateway.fetch.stored_context import request_secrets, unread_names, without_values
 from gateway.fetch.stream_errors import reading_errors
 from gateway.records import RawRecord
@@ -82,6 +82,7 @@ async def read_pages(
     position: str | None = None,
     subjects: LoopValues | None = None,
     progress: LoopProgress | None = None,
+    on_reply: OnReply | None = None,
 ) -> AsyncIterator[RecordPage]:
     """Yield the pages of a stream for a window, starting at ``position``.
 
@@ -92,9 +93,11 @@ async def read_pages(
 
     With ``progress``, each loop value is read from its own position, and a value that cannot be
     read is skipped. Without it, every value is read for ``window``, and each failure is raised.
+
+    ``on_reply`` sees the documents of each reply before the gateway adds anything to them.
     """
     with reading_errors(f"{connector.connector}.{stream_name}"):
-        reader = _StreamReader(connector, stream_name, client, progress)
+        reader = _StreamReader(connector, stream_name, client, progress, on_reply)
         unread = unread_names(connector.streams[stream_name])
         async for page in reader.read(window, decode_position(position), subjects):
             yield replace(page, records=without_values(page.records, unread)) if unread else page
@@ -107,6 +110,7 @@ class _StreamReader:
         name: str,
         client: RegistryClient,
         progress: LoopProgress | None = None,
+        on_reply: OnReply | None = None,
     ) -> None:
         self._connector = connector
         self._stream: Stream = connector.streams[name]
@@ -123,6 +127,8 @@ class _StreamReader:
             client.now,
             streaming_record_path(connector, self._stream),
         )
+        if on_reply is not None:
+            self._runner.on_reply = on_reply
         self._selector = RecordSelector(
             connector.connector, name, self._stream, expressions, client.secrets, client.now
         )

@@ -172,6 +172,14 @@ class StreamedRecords:
         self._file.seek(0)
         return hashlib.file_digest(cast("Any", self._file), "sha256").hexdigest()
 
+    def first(self, number: int) -> list[bytes]:
+        """Return the first records; call it before you iterate over all of them."""
+        self._file.seek(0)
+        return [
+            self._file.read(struct.unpack(">I", self._file.read(4))[0])
+            for _ in range(min(number, self.count))
+        ]
+
     def __iter__(self) -> Iterator[bytes]:
         self._file.seek(0)
         while head := self._file.read(4):

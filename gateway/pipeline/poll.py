@@ -131,6 +131,7 @@ async def poll_once(
     result.takeover_number = stream_state.takeover_number
     cursor = decode_state(stored, StreamCursor, stream_state) if stored else StreamCursor()
     begun = cursor
+    stream_state.reply_changes.begin(stream_state)
     if stream.for_each and not rule.feed:
         progress = _loop_progress(stream_state, rule, cursor, now)
         plan: Iterable[TimeWindow] = [TimeWindow(since=cursor.since, until=now - rule.delay)]
@@ -150,7 +151,13 @@ async def poll_once(
     for window in plan:
         resume = "" if rule.scan else cursor.position
         pages = fetch.read_pages(
-            connector, context.stream, window, client, position=resume, progress=progress
+            connector,
+            context.stream,
+            window,
+            client,
+            position=resume,
+            progress=progress,
+            on_reply=stream_state.reply_changes.note,
         )
         async for page in pages:
             result.empty_loop = page.empty_loop
@@ -264,6 +271,8 @@ class _PageStep:
         notes: dict[str, bytes | None] = {}
         if self.rejection_guard:
             notes |= await self.rejection_guard.check_page(stream_state, entries)
+        if self.rejection_guard is None or self.rejection_guard.page_is_good:
+            notes |= stream_state.reply_changes.accept()
         received = len(page.records)
         self._count_unread(page)
         if self.progress and page.last:

@@ -113,6 +113,8 @@ class RejectionGuard:
 
     preview: PreviewRecord
     limit: int
+    page_is_good: bool = True
+    """Whether the last page was accepted, or had no new record."""
 
     async def check_page(
         self, stream_state: StreamState, entries: Iterable[RawEntry]
@@ -124,6 +126,7 @@ class RejectionGuard:
         """
         streak = read_streak(stream_state)
         outcome = await preview_page(entries, self.preview)
+        self.page_is_good = outcome.accepted or not outcome.rejected
         if outcome.accepted:
             set_stopped_metric(stream_state, stopped=False)
             return {} if streak == RejectionStreak() else {NOTE_NAME: None}

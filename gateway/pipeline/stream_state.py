@@ -41,6 +41,7 @@ from gateway.pipeline.raw_entry import (
     RawEntry,
     erasure_entry,
 )
+from gateway.pipeline.reply_changes import ReplyChanges
 from gateway.pipeline.suppression_list import Subjects, SuppressionList, read_suppression_list
 from gateway.pseudonym_keys import SUPPRESSION_AUDIENCE, derive_key, load_keys
 from gateway.settings import Settings
@@ -103,6 +104,8 @@ class StreamState:
         """Loop values that failed in the last poll. The next poll reads them after the others."""
         self.older_contents = OlderContents()
         """Older contents that wait for a second look."""
+        self.reply_changes = ReplyChanges()
+        """The fields of the replies, compared with those of earlier replies."""
         self.loop_secret = derive_key(
             next(iter(load_keys(settings).permanent), b""), f"loop {connector}|{stream}"
         )

@@ -17,6 +17,7 @@ from gateway.pipeline.older_contents import OlderContents
 from gateway.pipeline.page_writer import PollResult
 from gateway.pipeline.poll import PollContext, poll_once
 from gateway.pipeline.raw_entry import VALUE_BYTES
+from gateway.pipeline.reply_changes import ReplyChanges
 from gateway.records import RawRecord
 from tests.support.hostile_registry import connector_at
 from tests.support.raw_http_server import ReceivedRequest, Server, reply
@@ -53,6 +54,7 @@ class MemoryStreamState:
         self.loop_secret = b"a key for the hashes of loop values"
         self.skipped_loop_values: set[bytes] = set()
         self.older_contents = OlderContents()
+        self.reply_changes = ReplyChanges()
         self.writes = self.polls = 0
 
     async def open(self) -> bytes | None:
