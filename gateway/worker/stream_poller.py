@@ -31,8 +31,6 @@ log = structlog.get_logger()
 
 FIRST_RETRY_SECONDS = 1.0
 MAX_RETRY_SECONDS = 300.0
-PROBE_WAITS = 2
-"""A poll that a person asked for waits this number of times for the probe of another stream."""
 HALTED_RETRY_SECONDS = 60.0
 """A stream that needs a person is still polled at this interval, because the registry may recover
 without one."""
@@ -138,6 +136,10 @@ class StreamPoller:
                 self._wake_event.clear()
                 awaited, self._awaited_polls = self._awaited_polls, []
                 delay = await self._poll_guarded(interval_seconds)
+                if awaited and self._last_reason == "BREAKER_OPEN":
+                    # Another stream probes the registry, and this one may poll right after it.
+                    await self._context.client.breakers.wait_for_probes()
+                    delay = await self._poll_guarded(interval_seconds)
                 self._end_polls(awaited)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake_event.wait(), delay)
@@ -146,10 +148,7 @@ class StreamPoller:
             await self._stream_state.close()
 
     def _end_polls(self, command_ids: list[str]) -> None:
-        """Report the result of the last poll to the commands that asked for it.
-
-        While another stream probes the registry, they wait for the next poll.
-        """
+        """Report the result of the last poll to the commands that asked for it."""
         if self.requests.paused:
             text = (
                 "the stream is paused; continue with "
@@ -158,8 +157,6 @@ class StreamPoller:
             self.requests.end_commands(command_ids, text, FAILED)
         elif not self.last_error:
             self.requests.end_commands(command_ids, self._last_counts)
-        elif self._last_reason == "BREAKER_OPEN" and self._failures <= PROBE_WAITS:
-            self._awaited_polls = command_ids + self._awaited_polls
         else:
             self.requests.end_commands(command_ids, self.last_error, FAILED)
 
@@ -236,7 +233,7 @@ class StreamPoller:
             finally:
                 metrics.POLL_DURATION.labels(name, self.stream).observe(time.monotonic() - started)
             self._failures = 0
-            self.last_error = self.last_failure_kind = ""
+            self.last_error = self.last_failure_kind = self._last_reason = ""
             self._last_counts = (
                 f"{result.received:,} records received, {result.written:,} written, "
                 f"{result.unchanged:,} unchanged"

@@ -6,6 +6,7 @@ fails must not stop the others, so each has a circuit breaker of its own.
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from gateway.observability import metrics
 
 BREAKER_CLOSED, BREAKER_HALF_OPEN, BREAKER_OPEN = range(3)
 """The values of the metric ``gateway_breaker_state``."""
+PROBE_CHECK_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +159,15 @@ class CircuitBreakers:
         """Allow each breaker that is open to probe at once."""
         for breaker in (*self._shared.values(), *self._values.values()):
             breaker.allow_probe()
+
+    async def wait_for_probes(self) -> None:
+        """Wait until each probe has its reply or has failed."""
+        while self._is_probing():  # noqa: ASYNC110 - one event for many breakers would cost more
+            await asyncio.sleep(PROBE_CHECK_SECONDS)
+
+    def _is_probing(self) -> bool:
+        breakers = (*self._shared.values(), *self._values.values())
+        return any(breaker.state == BREAKER_HALF_OPEN for breaker in breakers)
 
     def of_value(self, key: tuple[str, str, str]) -> CircuitBreaker | None:
         """Return the breaker of a loop value that has failed, or ``None``."""

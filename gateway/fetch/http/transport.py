@@ -111,7 +111,7 @@ class Transport:
             quiet=allowance.quiet,
             now=self.now,
         )
-        self._breakers = CircuitBreakers(connector)
+        self.breakers = CircuitBreakers(connector)
         self._paused_until: dict[tuple[str, str], float] = {}
         """By institution and origin: when the next request may be sent, after ``Retry-After``."""
         self._clients = ClientPool(self._open_client)
@@ -126,7 +126,7 @@ class Transport:
 
         A wait that the registry demanded with ``Retry-After`` still holds.
         """
-        self._breakers.allow_probes()
+        self.breakers.allow_probes()
 
     async def __aenter__(self) -> Self:
         return self
@@ -217,7 +217,7 @@ class Transport:
         await self._wait_for_pause(pause_key)
         async with self._rate_limiter.concurrency_slot():
             clock = asyncio.get_running_loop().time
-            breakers = self._breakers.guard(line.scope, call_origin)
+            breakers = self.breakers.guard(line.scope, call_origin)
             breakers.check(clock())
             try:
                 reply = await self._send_authenticated(call, line, where)

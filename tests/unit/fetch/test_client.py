@@ -258,6 +258,23 @@ def test_person_may_probe_an_open_breaker_at_once():
     guard.check(3)
 
 
+def test_others_wait_only_while_a_probe_has_no_reply():
+    async def scenario() -> None:
+        breakers, down = CircuitBreakers("test"), BreakerScope("down")
+        fail(breakers, down)
+        await asyncio.wait_for(breakers.wait_for_probes(), 0.01)  # open, but nobody probes
+        breakers.allow_probes()
+        guard = breakers.guard(down, "https://a")
+        guard.check(1)
+        waiting = asyncio.create_task(breakers.wait_for_probes())
+        await asyncio.sleep(0.1)
+        assert not waiting.done()
+        guard.record_failure(1, "BUSY")
+        await asyncio.wait_for(waiting, 1)
+
+    asyncio.run(scenario())
+
+
 def breaker_state(institution: str = "") -> float:
     return metrics.BREAKER_STATE.labels("test", institution)._value.get()
 
