@@ -119,7 +119,7 @@ def test_08_latvia_changed_on_1_august_2022(tables):
         tables,
         "LV",
         "PKL-OLD",
-        {"1": 2, "2": 3, "3": 4, "4": "source_not_official", "5": "split_level"},
+        {"1": 2, "2": 3, "3": 4, "4": 5, "5": "split_level"},
         date(2022, 7, 31),
     )
     check(tables, "LV", "PKL", {"1": 1, "2": 2, "3": 3, "4": 4, "5": 5}, date(2022, 8, 1))

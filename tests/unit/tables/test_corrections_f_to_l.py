@@ -134,10 +134,10 @@ def test_croatian_levels_are_those_of_the_act(tables):
     assert tables.level("HR", "HKO", "8.2", DAY).source == "NN 22/2013, 359"
 
 
-def test_latvian_old_levels_wait_for_the_act(tables):
-    """laaab.lv alone gives 4 and 5; the coordination point confirms only that there is a relation."""
-    assert eqf(tables, "LV", "PKL-OLD", "4", date(2020, 6, 1)) == "source_not_official"
-    assert eqf(tables, "LV", "PKL-OLD", "1", date(2020, 6, 1)) == 2
+def test_latvian_old_levels_are_one_below_the_framework(tables):
+    """kval.lv pairs 1 to 3, and the Nordic-Baltic admission manual pairs 4 with EQF/LQF level 5."""
+    levels = {level: eqf(tables, "LV", "PKL-OLD", level, date(2020, 6, 1)) for level in "12345"}
+    assert levels == {"1": 2, "2": 3, "3": 4, "4": 5, "5": "split_level"}
 
 
 def test_greek_degrees_rest_on_the_law(tables):
