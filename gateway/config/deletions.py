@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field
 
 from gateway.config.types import ConfigModel
 
-_PERCENT = re.compile(r"(\d+(?:\.\d+)?) ?%")
+_PERCENT = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ?%")
 _PER_CENT = 100
 _ROUNDING = 1e-6
 """The product of a share and a number may be a little less than the true one."""

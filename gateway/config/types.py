@@ -78,11 +78,13 @@ def text_matching(pattern: str, words: str, max_length: int | None = None) -> St
     return StringConstraints(pattern=pattern, max_length=max_length)
 
 
-_DURATION = re.compile(r"(\d+)(ms|s|m|h|d|w)")
+_DURATION = re.compile(r"(\d{1,12})(ms|s|m|h|d|w)")
+_LONGEST = timedelta(days=36_500)
+"""A hundred years. Today's date plus or minus this is still a date."""
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_SIZE = re.compile(r"(\d+) ?(B|kB|KB|MB|GB)")
+_SIZE = re.compile(r"(\d{1,12}) ?(B|kB|KB|MB|GB)")
 _BYTES = {"B": 1, "kB": 1_000, "KB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000}
-_RATE = re.compile(r"(\d+)/(s|min|h|d)")
+_RATE = re.compile(r"(\d{1,12})/(s|min|h|d)")
 _SECONDS_PER_UNIT = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
 
 
@@ -90,8 +92,13 @@ def _duration(value: object) -> timedelta:
     if isinstance(value, timedelta):
         return value
     if isinstance(value, str) and (match := _DURATION.fullmatch(value)):
-        return timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
-    raise ValueError("a duration is a number and one of ms s m h d w, such as 15m or 1d")
+        seconds = int(match[1]) * _SECONDS[match[2]]
+        if seconds <= _LONGEST.total_seconds():
+            return timedelta(seconds=seconds)
+    raise ValueError(
+        "a duration is a number and one of ms s m h d w, such as 15m or 1d, "
+        f"and at most {_LONGEST.days}d"
+    )
 
 
 def _validate_time_limit(value: timedelta) -> timedelta:

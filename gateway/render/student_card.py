@@ -253,7 +253,8 @@ def _pointed_credential(
     if assessment := _assessment(record):
         credential["assessment"] = assessment
     credential["qualityAssurance"] = quality.get("outcome", "UNKNOWN_PROVIDER")
-    if (report := quality.get("report", "")).isdigit():
+    report = quality.get("report", "")
+    if report.isascii() and report.isdigit():
         credential["qaReport"] = f"https://data.deqar.eu/report/{report}"
     return credential
 

@@ -32,6 +32,10 @@ FOUND: dict[str, tuple[str, bytes]] = {
         ),
     ),
     "a number with a format that is none": ("templates", b"/a/{page:pa'e}?s={size:%Y}"),
+    "a width in the digits of another script": (
+        "templates",
+        "{page:\u0661\u0662\u0661\u0662999}".encode(),
+    ),
     "the last day of the year 9999": ("casts", bytes([20, 0]) + b"9999"),
     "a function of JMESPath on nothing": (
         "select",

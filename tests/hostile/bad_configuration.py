@@ -418,13 +418,13 @@ def page_size(desk: GatewayFolder) -> str:
     )
 
 
-@bad(30, "a timeout of 0, `inf` or a hundred years", "exit 3: bad-value")
+@bad(30, "a timeout of 0, `inf`, a hundred years or 5,000 digits", "exit 3: bad-value")
 def timeout(desk: GatewayFolder) -> str:
     line = line_of(GOOD, "limits:")
     return one(
         [
             desk.refused(("timeout: 10s", f"timeout: {value}"), line=line)
-            for value in ("0s", "inf", "36500d", "-1s")
+            for value in ("0s", "inf", "36500d", "-1s", "9" * 12 + "d", "9" * 5000 + "d")
         ]
     )
 

@@ -20,7 +20,8 @@ _PLACEHOLDER = re.compile(
 )
 
 _WIDEST = 999
-_WIDE_FORMAT = re.compile(r"[1-9]\d{3}")
+_NUMBER = re.compile(r"\d+")
+"""A width or a precision. Python reads decimal digits of every script, so this does too."""
 BUILT_IN_NAMES = frozenset(
     {"since", "until", "page", "offset", "cursor", "now", "uuid", "id", "ids", "export", "size"}
 )
@@ -124,7 +125,8 @@ def _format_number(value: int | Decimal, placeholder: Placeholder) -> str:
     Raise ``EXPRESSION_LIMIT`` when a width, or a number with many zeros, would make a vast text.
     """
     is_vast = isinstance(value, Decimal) and value.is_finite() and abs(value.adjusted()) > _WIDEST
-    if placeholder.format and (is_vast or _WIDE_FORMAT.search(placeholder.format)):
+    is_wide = any(int(number) > _WIDEST for number in _NUMBER.findall(placeholder.format))
+    if placeholder.format and (is_vast or is_wide):
         raise StreamHalted(
             "EXPRESSION_LIMIT",
             f"the placeholder {{{placeholder.name}:{placeholder.format}}} would make a text of "

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import secrets as randomness
 import ssl
 from collections.abc import Callable, Generator, Mapping
@@ -32,6 +33,9 @@ SecretText = Callable[[], str]
 _UNAUTHORISED = 401
 _MAX_ERROR_CODE_LENGTH = 40
 _RENEW_BEFORE = timedelta(seconds=30)
+_SECONDS = re.compile(r"[0-9]{1,18}")
+_LONGEST_LIFETIME = 86_400
+"""A token that is valid for longer is renewed once a day, so that no sum of times overflows."""
 
 
 class Auth(Protocol):
@@ -163,16 +167,9 @@ class OAuth2:
                 "check token_url, client_id, secret and scope",
             )
         self._token = token
-        seconds = (
-            float(lifetime)
-            if isinstance(lifetime, int | float | str) and str(lifetime).isdigit()
-            else None
-        )
+        valid_for = _lifetime(lifetime)
         self._expires_at = (
-            None
-            if seconds is None
-            else now
-            + max(timedelta(seconds=seconds) - _RENEW_BEFORE, timedelta(seconds=seconds / 2))
+            None if valid_for is None else now + max(valid_for - _RENEW_BEFORE, valid_for / 2)
         )
 
     def _request(self, now: datetime) -> RegistryRequest:
@@ -238,6 +235,16 @@ def sign_jwt(claims: Mapping[str, object], key_pem: bytes, algorithm: str, key_i
         "KEY_UNREADABLE",
         f"the key for private_key_jwt does not fit {algorithm}; change `algorithm` or the key",
     )
+
+
+def _lifetime(stated: object) -> timedelta | None:
+    """Return the lifetime of a token in seconds as its endpoint states it, at most a day.
+
+    ``None`` says that it states none. A new token is requested before the lifetime ends.
+    """
+    if not isinstance(stated, int | float | str) or not _SECONDS.fullmatch(str(stated)):
+        return None
+    return timedelta(seconds=min(int(stated), _LONGEST_LIFETIME))
 
 
 def _form_quote(value: str) -> str:

@@ -432,6 +432,22 @@ def test_oauth2_token_is_fetched_cached_and_renewed():
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("lifetime", ["²", "9" * 400, 10**30, -5, True, None, "3600", 0, "1e9"])
+def test_odd_lifetime_of_a_token_stops_nothing(lifetime: object):
+    async def answer(asked: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
+        token = json.dumps({"access_token": "one", "expires_in": lifetime}).encode()
+        reply(writer, token if asked.target == "/token" else b"data")
+
+    async def run():
+        async with Server(answer) as server, transport(server) as client:
+            client.line = Connection(oauth(server))
+            for _ in range(2):
+                got, _ = await client.send(RegistryRequest("GET", server.url + "/d"))
+                assert got.body.read() == b"data"
+
+    asyncio.run(run())
+
+
 def test_refused_token_names_the_code_not_the_body():
     async def run():
         async with (
