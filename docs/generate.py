@@ -55,7 +55,14 @@ SETTING_GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "Keys": (
         "Every worker needs them, and every command that computes pseudonyms or document ids. All of them must use the same keys.",
-        ("pseudonym_key", "pseudonym_key_previous", "permanent_key"),
+        (
+            "pseudonym_key",
+            "pseudonym_key_file",
+            "pseudonym_key_previous",
+            "pseudonym_key_previous_file",
+            "permanent_key",
+            "permanent_key_file",
+        ),
     ),
     "Polling": (
         "Workers with the role `poll` need them.",

@@ -6,13 +6,46 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
 """A TCP port. 0 means any free port."""
 SHIPPED = Path(__file__).with_name("shipped")
 """The tables, the demo connectors and the schemas in an installed package. A clone has none."""
+
+
+def _read_key(path: Path) -> str:
+    """Return the key in a file without the end of its line."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not text; expected a key in base64") from None
+    except OSError as error:
+        raise ValueError(
+            f"{path} cannot be read: {error.strerror}; expected a file with a key in base64"
+        ) from None
+    key = text.removesuffix("\n").removesuffix("\r")
+    if not key.strip():
+        raise ValueError(f"{path} is empty; expected a key in base64")
+    return key
+
+
+def _check_key_file(path: Path | None) -> Path | None:
+    if path is not None:
+        _read_key(path)
+    return path
+
+
+KeyFile = Annotated[Path | None, AfterValidator(_check_key_file)]
+"""A file with a key. It replaces the setting of the same name without ``_FILE``."""
 
 
 class Settings(BaseSettings):
@@ -100,18 +133,24 @@ class Settings(BaseSettings):
     """The folder with the jars of the local broker. All brokers of one user share it."""
     jar_mirror: str = ""
     """URL of a Maven repository that supplies the jars, instead of the default one."""
-    pseudonym_key: SecretStr = SecretStr("")
+    pseudonym_key_file: KeyFile = None
+    """A file with the pseudonym key, as an alternative. The gateway reads it at its start."""
+    pseudonym_key: SecretStr = Field(SecretStr(""), validate_default=True)
     """At least 32 bytes in base64.
 
     The gateway derives a key for each audience from it, and uses these keys for pseudonyms of data
     subjects.
     """
-    pseudonym_key_previous: SecretStr = SecretStr("")
+    pseudonym_key_previous_file: KeyFile = None
+    """A file with the previous pseudonym key, as an alternative."""
+    pseudonym_key_previous: SecretStr = Field(SecretStr(""), validate_default=True)
     """The previous pseudonym key, during its replacement.
 
     When the gateway publishes a record again, it removes the documents under the previous key.
     """
-    permanent_key: SecretStr = SecretStr("")
+    permanent_key_file: KeyFile = None
+    """A file with the permanent key, as an alternative."""
+    permanent_key: SecretStr = Field(SecretStr(""), validate_default=True)
     """The key for values that must never change. Empty means the pseudonym key.
 
     It protects the ids of credentials and the entries that suppress erased records. Before you
@@ -174,6 +213,17 @@ class Settings(BaseSettings):
         if "mappings" in values or Path("mappings").exists() or not shipped.exists():
             return values
         return values | {"mappings": shipped}
+
+    @field_validator("pseudonym_key", "pseudonym_key_previous", "permanent_key")
+    @classmethod
+    def _use_key_file(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        path = info.data.get(f"{info.field_name}_file")
+        if path is None:
+            return value
+        if value.get_secret_value():
+            name = f"GATEWAY_{info.field_name}".upper()
+            raise ValueError(f"{name} and {name}_FILE are both set; unset one of them")
+        return SecretStr(_read_key(path))
 
     @field_validator("runbooks_url")
     @classmethod
