@@ -35,6 +35,7 @@ from gateway.records import Issue, Lookup, Rejected
 
 ECTS_GRADING_SCALE = "ECTS grading scale (A-E, FX, F)"
 _CYCLE_CREDITS = {"short": ((90, 120),), "first": ((180, 240),), "second": ((60, 120), (270, 420))}
+_LEVEL_NOT_KNOWN = 0
 _LEARNING = {"qualification", "learning_opportunity", "credential"}
 
 _FIRST_YEAR, _LAST_YEAR = 1850, 2100
@@ -75,13 +76,14 @@ def apply_record_rules(
 class _RecordRules:
     """The rules for one record, with the lookups and issues that they collect."""
 
-    __slots__ = ("country", "issues", "lookups", "tables")
+    __slots__ = ("country", "issues", "lookups", "tables", "whole")
 
     def __init__(self, country: str, tables: Tables) -> None:
         self.country = country
         self.tables = tables
         self.lookups: list[Lookup] = []
         self.issues: list[Issue] = []
+        self.whole: dict[str, Any] = {}
 
     # One method for each kind of record
 
@@ -97,6 +99,7 @@ class _RecordRules:
         if award:
             self._grade(record.get("assessment"), "")
         if parts := record.get("parts"):
+            self.whole = record
             record["parts"] = parts = [
                 self._apply_to_part(part, f"parts[{index}].", reference_date)
                 for index, part in enumerate(parts)
@@ -180,21 +183,38 @@ class _RecordRules:
                 Code.CREDITS_NOT_POSITIVE,
                 "expected an amount above 0",
             )
+        sector = self._own_or_of_whole(record, "credit_sector")
         question = CreditQuestion(
             country=self.country,
             prefix=prefix,
             on=reference_date,
             amount=amount,
             unit=record.get("credit_unit"),
-            sector=record.get("credit_sector"),
+            sector=sector,
             hours=hours,
             months=record.get("duration_months"),
             assessed=(record.get("assessment") or {}).get("kind"),
-            eqf=record.get("eqf_level"),
+            eqf=self._level_of_act(record, sector),
         )
         judged = self.tables.judgements.credits(question)
         self._merge_outcome(judged, record)
         return judged.credit
+
+    def _level_of_act(self, record: dict[str, Any], sector: str | None) -> int | None:
+        """Return the EQF level that decides whether an act grants ECTS credits to a record.
+
+        Outside higher education, an act for some levels grants nothing to a record of which no
+        level is known.
+        """
+        level: int | None = self._own_or_of_whole(record, "eqf_level")
+        if level is None and sector in {"VET", "GEN"}:
+            return _LEVEL_NOT_KNOWN
+        return level
+
+    def _own_or_of_whole(self, record: dict[str, Any], name: str) -> Any:
+        """Return a value of a record. A part that does not state it has that of the whole."""
+        value = record.get(name)
+        return self.whole.get(name) if value is None else value
 
     def _merge_outcome(self, judged: RuleOutcome, record: dict[str, Any]) -> None:
         if judged.refused is not None:

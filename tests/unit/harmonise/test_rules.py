@@ -445,7 +445,10 @@ def test_r19_other_sectors_never_give_ects(tables, sector):
         ("MT", None, Decimal(10)),
         ("FR", ("CNCP", "5"), Decimal(10)),
         ("FR", ("CNCP", "4"), None),
-        ("ES", None, Decimal(10)),
+        ("FR", None, None),
+        ("ES", ("MECES", "1"), Decimal(10)),
+        ("ES", ("MECES", "2"), None),
+        ("ES", None, None),
         ("FI", None, None),
     ],
 )
@@ -462,6 +465,21 @@ def test_r19_an_act_makes_credits_ects_at_its_levels_only(tables, country, level
     assert made.get("credit_points") == points
     if points and country == "MT":
         assert any("Malta Qualifications Framework" in lookup.source for lookup in lookups)
+
+
+@pytest.mark.parametrize(
+    ("whole", "points"),
+    [
+        ({"nqf_framework": "CNCP", "nqf_level": "5", "credit_sector": "VET"}, Decimal(10)),
+        ({"nqf_framework": "CNCP", "nqf_level": "3", "credit_sector": "VET"}, None),
+        ({"credit_sector": "VET"}, None),
+        ({"credit_sector": "HE"}, Decimal(10)),
+    ],
+)
+def test_r19_a_part_has_the_level_and_the_sector_of_its_award(tables, whole, points):
+    part = {"id": "p1", "credit_amount": Decimal(10), "credit_unit": "ECTS"}
+    made, _, _ = run(tables, whole | {"awarded_on": DAY, "parts": (part,)}, "FR")
+    assert made["parts"][0].get("credit_points") == points
 
 
 @pytest.mark.parametrize(
