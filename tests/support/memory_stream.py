@@ -17,7 +17,7 @@ from gateway.pipeline.older_contents import OlderContents
 from gateway.pipeline.page_writer import PollResult
 from gateway.pipeline.poll import PollContext, poll_once
 from gateway.pipeline.raw_entry import VALUE_BYTES
-from gateway.pipeline.reply_changes import ReplyChanges
+from gateway.pipeline.reply_changes import NOTE_NAME, ReplyChanges
 from gateway.records import RawRecord
 from tests.support.hostile_registry import connector_at
 from tests.support.raw_http_server import ReceivedRequest, Server, reply
@@ -81,6 +81,11 @@ class MemoryStreamState:
                 self.notes[name] = value
         self.cursor = cursor if cursor is not None else self.cursor
         return 0
+
+    @property
+    def other_notes(self) -> dict[str, bytes]:
+        """The notes apart from the fields of the replies, which each page may write."""
+        return {name: value for name, value in self.notes.items() if name != NOTE_NAME}
 
     @property
     def published(self) -> set[str]:

@@ -101,7 +101,7 @@ def test_stream_continues_by_itself_when_the_registry_shows_the_records_again() 
     registry.show(range(95))
     assert isinstance(poll_route(registry, stream(more=SCAN), state), PollResult)
     assert state.published == names(range(95))
-    assert not state.notes
+    assert not state.other_notes
 
 
 def test_accepted_deletions_are_written_by_the_next_poll() -> None:
@@ -112,7 +112,7 @@ def test_accepted_deletions_are_written_by_the_next_poll() -> None:
     assert asyncio.run(accept_deletions(state)) == 0, "an acceptance is given once"
     assert isinstance(poll_route(registry, stream(more=SCAN), state), PollResult)
     assert state.published == {"1"}
-    assert not state.notes
+    assert not state.other_notes
 
 
 @pytest.mark.parametrize("then", [range(10), range(95, 100)])
@@ -227,7 +227,7 @@ def test_record_that_moved_between_pages_is_kept() -> None:
         registry.show(shown)
         assert isinstance(poll_route(registry, PAGED, state), PollResult)
         assert len(state.published) == 45
-    assert not state.notes
+    assert not state.other_notes
 
 
 def test_withheld_scan_counts_as_the_first_look() -> None:
@@ -237,7 +237,7 @@ def test_withheld_scan_counts_as_the_first_look() -> None:
     asyncio.run(accept_deletions(state))
     poll_route(registry, PAGED, state)
     assert state.published == names(range(11))
-    assert not state.notes
+    assert not state.other_notes
 
 
 def test_accepted_deletions_that_do_not_fit_the_note_follow_later(
@@ -254,7 +254,7 @@ def test_accepted_deletions_that_do_not_fit_the_note_follow_later(
         left.append(len(state.published))
     assert left == [30, 15, 11]
     poll_route(registry, PAGED, state)
-    assert not state.notes
+    assert not state.other_notes
 
 
 def test_value_that_is_not_read_keeps_its_first_look() -> None:
@@ -297,7 +297,7 @@ def test_flag_that_is_set_on_every_record_deletes_nothing(cursor: str) -> None:
     assert isinstance(poll_route(registry, text, state), PollResult)
     assert state.published == {"new"}
     poll_route(registry, text, state)
-    assert not state.notes
+    assert not state.other_notes
 
 
 def test_flag_that_is_set_on_every_record_page_by_page_deletes_few() -> None:
@@ -406,7 +406,7 @@ def test_feed_that_deletes_everything_stays_before_the_deletions() -> None:
     asyncio.run(accept_deletions(state))
     assert isinstance(poll_route(feed, FEED, state), PollResult)
     assert state.published == {*names(range(5)), "new"}
-    assert not state.notes
+    assert not state.other_notes
 
 
 def test_few_deletions_of_a_feed_need_no_person() -> None:
