@@ -46,7 +46,7 @@ async def download(
     call = RegistryRequest("GET", safe_url(url, origins.all, base, where), label="download")
     redirected: list[str] = []
 
-    def judge(reply: RegistryReply) -> ReplyVerdict:
+    def classify(reply: RegistryReply) -> ReplyVerdict:
         is_redirect = reply.status // 100 == REDIRECT_CLASS and reply.status != NOT_MODIFIED
         if is_redirect and not redirected:
             target = join_link(reply.url, reply.headers.get("location", ""))
@@ -54,12 +54,12 @@ async def download(
             return ReplyVerdict("empty")
         return classify_by_status(reply)
 
-    reply, verdict = await client.send(call, judge, line=line)
+    reply, verdict = await client.send(call, classify, line=line)
     if redirected:
         reply.body.close()
         reply, verdict = await client.send(
             RegistryRequest("GET", redirected[0], label="download", authenticated=False),
-            judge,
+            classify,
             line=line,
         )
     is_large = off_loop.needs_thread(reply.body.size, decode_steps)

@@ -25,7 +25,7 @@ from gateway.fetch.http.request_reply import (
 from gateway.fetch.outgoing_request import OutgoingRequests
 from gateway.fetch.record_selector import ExpressionCache
 from gateway.fetch.registry_client import Connection, RegistryClient
-from gateway.fetch.reply_judge import Attempt, ReplyJudge
+from gateway.fetch.reply_classifier import Attempt, RuleClassifier
 from gateway.fetch.xml_parser import RecordPath
 
 Values = Mapping[str, Any]
@@ -70,7 +70,7 @@ class RequestRunner:
     """The value for :attr:`gateway.fetch.decode.chain.DecodeChain.record_path`."""
     on_reply: OnReply = lambda _name, _documents: None
     """Called with each reply of the list of records, and of a second list by its name."""
-    _kept_judge: ReplyJudge | None = None
+    _kept_classifier: RuleClassifier | None = None
 
     @property
     def protocol(self) -> Protocol:
@@ -85,10 +85,10 @@ class RequestRunner:
         return block
 
     @property
-    def _judge(self) -> ReplyJudge:
-        """The judge of this stream's replies; a push connector has none."""
-        if self._kept_judge is None:
-            self._kept_judge = ReplyJudge(
+    def _classifier(self) -> RuleClassifier:
+        """The classifier of this stream's replies; a push connector has none."""
+        if self._kept_classifier is None:
+            self._kept_classifier = RuleClassifier(
                 self.protocol,
                 self.client.secrets,
                 self.expressions,
@@ -97,7 +97,7 @@ class RequestRunner:
                 self.record_path,
                 self.client.signature_files,
             )
-        return self._kept_judge
+        return self._kept_classifier
 
     async def send(
         self,
@@ -145,12 +145,14 @@ class RequestRunner:
             built = replace(built, url=target)
             return revalidation.with_condition(built, self.now())
 
-        def judge(reply: RegistryReply) -> ReplyVerdict:
+        def classify(reply: RegistryReply) -> ReplyVerdict:
             revalidation.restore(reply)
             attempt.forget_reply()
-            return self._judge.classify(reply, decode_steps, attempt)
+            return self._classifier.classify(reply, decode_steps, attempt)
 
-        reply, verdict = await self.client.send(make, judge, line=line, decode_steps=decode_steps)
+        reply, verdict = await self.client.send(
+            make, classify, line=line, decode_steps=decode_steps
+        )
         is_large = off_loop.needs_thread(reply.body.size, decode_steps)
         result = await off_loop.run(
             is_large, self.build_result, reply, verdict, decode_steps, attempt
@@ -181,7 +183,7 @@ class RequestRunner:
                 reading = (
                     attempt.reading
                     if attempt.reading is not None
-                    else self._judge.decode(reply, decode_steps, attempt)
+                    else self._classifier.decode(reply, decode_steps, attempt)
                 )
                 if not reading.documents:
                     raise RetryLater(  # noqa: TRY301 - the body must be closed here too
@@ -198,7 +200,7 @@ class RequestRunner:
             reply.url,
             reply.links,
             reply.body.sha256,
-            decode_again=lambda other: self._judge.decode(reply, other, attempt),
+            decode_again=lambda other: self._classifier.decode(reply, other, attempt),
             close=reply.body.close,
             proves_empty=attempt.proves_empty and reply.status not in UNFINISHED_STATUSES,
             is_large=off_loop.needs_thread(reply.body.size, decode_steps),
@@ -218,5 +220,5 @@ class RequestRunner:
         }
 
     def _secure(self, block: Soap, message: etree._Element) -> None:
-        if guard := self._judge.ws_security(block):
+        if guard := self._classifier.ws_security(block):
             guard.secure_request(message, self.now())

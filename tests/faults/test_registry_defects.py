@@ -20,7 +20,7 @@ import pytest
 from gateway.config.deletions import DeletionLimit
 from gateway.config.expressions.conditions import compile_record_condition
 from gateway.errors import RetryLater, StreamHalted
-from gateway.fetch import paging, record_selector, reply_judge, xml_parser
+from gateway.fetch import paging, record_selector, reply_classifier, xml_parser
 from gateway.fetch import registry_client as client
 from gateway.fetch.decode import formats
 from gateway.fetch.http import body, circuit_breaker, tls, transport
@@ -274,9 +274,9 @@ def forgotten_cursor(_: pytest.MonkeyPatch) -> bool:
 
 
 def forgotten_is_end(patch: pytest.MonkeyPatch) -> None:
-    real = reply_judge.ReplyVerdict
+    real = reply_classifier.ReplyVerdict
     patch.setattr(
-        reply_judge,
+        reply_classifier,
         "ReplyVerdict",
         lambda outcome, *more: real("empty" if outcome == "restart_window" else outcome, *more),
     )
@@ -338,7 +338,7 @@ def not_found(_: pytest.MonkeyPatch) -> bool:
 
 
 def refusals_prove_emptiness(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(reply_judge, "FIRST_ERROR_STATUS", 1000)
+    patch.setattr(reply_classifier, "FIRST_ERROR_STATUS", 1000)
 
 
 def renamed_state(_: pytest.MonkeyPatch) -> bool:

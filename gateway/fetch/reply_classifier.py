@@ -1,4 +1,4 @@
-"""Judge the reply to one request: verify and decode it, and find the rule that it fits."""
+"""Classify the reply to one request: verify and decode it, and find the rule that it fits."""
 
 from __future__ import annotations
 
@@ -56,15 +56,15 @@ class Attempt:
     unsigned_fault: etree._Element | None = None
 
     def forget_reply(self) -> None:
-        """Forget what an earlier reply said, before the next one is judged."""
+        """Forget what an earlier reply said, before the next one is classified."""
         self.reading = self.failure = self.fault = None
         self.signature = self.unsigned_fault = None
         self.proves_empty = True
 
 
 @dataclass(slots=True)
-class ReplyJudge:
-    """A judge of the replies of one registry, for one stream.
+class RuleClassifier:
+    """A classifier of the replies of one registry, for one stream.
 
     ``protocol`` is the connector's block without a push port. ``record_path`` is the value for
     :attr:`gateway.fetch.decode.chain.DecodeChain.record_path`.
