@@ -75,7 +75,7 @@ def test_the_turkish_framework_begins_with_the_communique(tables):
     ("country", "framework", "name", "hint"),
     [
         ("ME", "CKO", "VII-1", "7"),
-        ("MK", "MRK", "7A", "7"),
+        ("MT", "MQF", "6", "6"),
         ("NO", "NKR", "2", "2"),
         ("TR", "TYC", "4", "4"),
         ("XK", "NQF-KS", "6", "6"),
