@@ -150,9 +150,8 @@ def test_the_spanish_scale_has_an_act(tables):
     assert [source.is_official_for("scale") for source in sources] == [True]
 
 
-def test_malta_has_no_text_that_goes_level_by_level(tables):
-    """MFHEA: the levels, and credits of 25 hours; no text was read with the EQF level of each."""
-    assert {eqf(tables, "MT", "MQF", str(n)) for n in range(1, 9)} == {"source_not_official"}
+def test_malta_counts_credits_of_25_hours_and_has_levels_below_the_eqf(tables):
+    """MFHEA, Interactive MQF: the levels, and credits of 25 hours."""
     assert eqf(tables, "MT", "MQF", "A") == "below_eqf"
     assert ects(tables, "MT", "ECTS") == 30
 
