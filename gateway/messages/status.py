@@ -62,6 +62,18 @@ class StreamStatus(msgspec.Struct, frozen=True, kw_only=True, tag="stream"):
     """The number of values of the stream's loops in the last poll."""
     records_skipped: dict[str, int] = {}
     """The listed records that the last poll could not request alone: their number by reason."""
+    code: str = ""
+    """The reason code of a stream that does not run normally."""
+    cause: str = ""
+    """The reason code of the failure because of which no request was sent, if there is one."""
+    since: float | None = None
+    """Since when the stream does not run normally."""
+    replies_compared: bool = False
+    """Whether the last reply could be compared with earlier good ones."""
+    fields_gone: tuple[str, ...] = ()
+    """The places of fields that earlier good replies had and the last one has not."""
+    fields_new: tuple[str, ...] = ()
+    """The places of fields that the last reply has and earlier good ones had not."""
 
 
 class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True, tag="worker"):

@@ -75,6 +75,8 @@ class ConnectorRunner:
         self.streams: dict[str, list[StreamPoller] | list[PushStream]] = {}
         self.start_errors: dict[str, str] = {}
         """Why a connector of this worker cannot start, in one line, by connector."""
+        self.start_error_codes: dict[str, str] = {}
+        """The reason code of each start error."""
 
     async def apply_config(
         self,
@@ -205,6 +207,7 @@ class ConnectorRunner:
                 )
                 self._count_halt(connector)
                 self.streams.pop(name, None)
+                self.start_error_codes[name] = "unexpected"
                 self.start_errors[name] = (
                     f"stopped by {type(error).__name__}; the log has the cause"
                 )
@@ -217,6 +220,9 @@ class ConnectorRunner:
         name, text = connector.connector, str(error)
         self.start_errors[name] = text
         reason = error.reason if isinstance(error, StreamError) else type(error).__name__
+        self.start_error_codes[name] = (
+            error.reason if isinstance(error, StreamError) else "START_FAILED"
+        )
         log.warning(
             "connector cannot start",
             connector=name,

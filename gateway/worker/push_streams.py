@@ -15,7 +15,7 @@ from types import MappingProxyType
 import structlog
 
 from gateway.config.connector import Connector
-from gateway.errors import Fenced, GatewayError, RetryLater, StreamHalted
+from gateway.errors import Fenced, GatewayError, RetryLater, StreamError, StreamHalted
 from gateway.fetch.change_times import utc_now
 from gateway.fetch.http.lease import Lease
 from gateway.fetch.pushed_records import PushedRecords
@@ -25,6 +25,7 @@ from gateway.observability import metrics, tracing
 from gateway.operations import stream_requests
 from gateway.operations.notifier import Notifier
 from gateway.operations.stream_requests import StreamRequests
+from gateway.pipeline.deletion_guard import REASON as WITHHELD
 from gateway.pipeline.deletion_guard import DeletionGuard
 from gateway.pipeline.deletion_note import forget_withheld, set_withheld_metric, withheld_text
 from gateway.pipeline.id_claims import ConnectorIds
@@ -59,6 +60,9 @@ class PushStream:
     loop_values = 0
     skipped_records: Mapping[str, int] = MappingProxyType({})
     empty_loop = ""
+    last_cause = ""
+    reply_difference = None
+    """Always ``None``, because the gateway does not compare messages."""
 
     def __init__(
         self,
@@ -77,6 +81,8 @@ class PushStream:
         """The reason why nothing can be received, in one line; empty if records can be received."""
         self.last_failure_kind = ""
         """``halt`` while deletions of a message are withheld; otherwise empty."""
+        self.last_reason = ""
+        """The reason code of :attr:`last_error`."""
         self.wake_event = asyncio.Event()
         self._write_lock = write_lock
         self._retry_at = 0.0
@@ -120,6 +126,7 @@ class PushStream:
                         await self.requests.run_pending(self.processor)
             except (GatewayError, OSError) as error:
                 self.last_error = str(error)
+                self.last_reason = error.reason if isinstance(error, StreamError) else "kafka"
                 log.warning(
                     "not receiving", error=self.last_error, next_try_seconds=CHECK_INTERVAL_SECONDS
                 )
@@ -127,6 +134,7 @@ class PushStream:
                 set_withheld_metric(self._stream_state)
                 self.last_error = withheld_text(self._stream_state)
                 self.last_failure_kind = "halt" if self.last_error else ""
+                self.last_reason = WITHHELD if self.last_error else ""
                 labels = self.connector.connector, self.stream
                 metrics.PAUSED.labels(*labels).set(self.requests.paused)
                 metrics.HALTED.labels(*labels).set(bool(self.last_error))
@@ -164,6 +172,7 @@ class PushStream:
                     await guard.finish(compares_scans=False)
             except StreamHalted as error:
                 self.last_error, self.last_failure_kind = str(error), "halt"
+                self.last_reason = error.reason
                 if not was_withheld:
                     self.requests.notify("halted", text=str(error))
                 raise

@@ -24,10 +24,11 @@ from gateway.messages.status import (
     encode_worker_gone,
 )
 from gateway.observability import blocked_commits, metrics
-from gateway.observability.metric_readings import MetricReadings
+from gateway.observability.metric_readings import MetricReadings, Stream
 from gateway.operations.backfill import BackfillProgress
 from gateway.pipeline.loaded_config import LoadedConfig
 from gateway.worker.push_streams import PushStream
+from gateway.worker.state_times import StateTimes
 from gateway.worker.stream_poller import StreamPoller
 
 REPORT_SECONDS = 5.0
@@ -46,16 +47,19 @@ class StatusReporter:
     streams: Callable[[], Iterable[StreamPoller | PushStream]]
     start_errors: Callable[[], Mapping[str, str]]
     """Why connectors of this worker cannot start, by connector."""
+    start_error_codes: Callable[[], Mapping[str, str]]
     not_loaded: Callable[[], dict[str, str]]
     """The connectors whose file is not valid, each with one finding."""
     writer: BackgroundWriter
     command_results: Callable[[], dict[str, dict[str, str]]] = dict
     started: float = field(default_factory=time.time)
+    state_times: StateTimes = field(default_factory=StateTimes)
 
     async def run(self) -> None:
         """Report the state of all streams and of the worker every few seconds."""
         try:
             while True:
+                await self.state_times.load_earlier(self._names())
                 for status in self.collect_statuses():
                     self.writer.enqueue(encode_status(status))
                 await asyncio.sleep(REPORT_SECONDS)
@@ -68,10 +72,13 @@ class StatusReporter:
         readings = MetricReadings(metrics.REGISTRY)
         read_up_to = readings.sum_by("gateway_cursor_timestamp_seconds", "connector", "stream")
         success = readings.sum_by("gateway_last_success_timestamp_seconds", "connector", "stream")
+        paused = readings.sum_by("gateway_paused_since_timestamp_seconds", "connector", "stream")
         for stream in self.streams():
             name = (stream.connector.connector, stream.stream)
             state, reason = stream_state(stream)
             withheld, known = stream.requests.withheld_deletions
+            since = self.state_times.since(name, state, now)
+            difference = stream.reply_difference
             yield StreamStatus(
                 connector=name[0],
                 stream=name[1],
@@ -89,6 +96,12 @@ class StatusReporter:
                 values_skipped=dict(stream.skipped_values),
                 loop_values=stream.loop_values,
                 records_skipped=dict(stream.skipped_records),
+                code=stream.last_reason if reason == stream.last_error else "",
+                cause=stream.last_cause,
+                since=(paused.get(name) if state == "paused" else None) or since,
+                replies_compared=difference is not None,
+                fields_gone=difference.gone if difference else (),
+                fields_new=difference.new if difference else (),
             )
         yield from self._streams_that_cannot_start(now)
         yield WorkerStatus(
@@ -115,6 +128,16 @@ class StatusReporter:
             },
         )
 
+    def _names(self) -> set[Stream]:
+        names = {(stream.connector.connector, stream.stream) for stream in self.streams()}
+        connectors = self.fleet().connectors
+        return names | {
+            (name, stream)
+            for name in self.start_errors()
+            if name in connectors
+            for stream in connectors[name].streams
+        }
+
     def _streams_that_cannot_start(self, now: float) -> Iterator[StreamStatus]:
         """Yield a halted state for each stream whose connector cannot start."""
         for name, reason in self.start_errors().items():
@@ -133,6 +156,8 @@ class StatusReporter:
                     last_success=None,
                     config_digest=connector.digest,
                     backfill=None,
+                    code=self.start_error_codes().get(name, ""),
+                    since=self.state_times.since((name, stream), "halted", now),
                 )
 
 

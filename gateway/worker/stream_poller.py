@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from gateway.errors import Denied, Fenced, GatewayError, IntegrityStop, RetryLater, StreamHalted
+from gateway.fetch.reply_shape import ShapeDifference
 from gateway.kafka.connection import was_cancelled_by_library
 from gateway.messages import commands
 from gateway.messages.status import FAILED, skipped_values_text
@@ -53,6 +54,12 @@ class StreamPoller:
         """The reason why the last poll failed, in one line; empty if it succeeded."""
         self.last_failure_kind = ""
         """The kind of the last failure: retry, halt or fenced; empty if the last poll succeeded."""
+        self.last_reason = ""
+        """The reason code of the last failure; empty if the last poll succeeded."""
+        self.last_cause = ""
+        """The reason code of the failure because of which no request was sent, if there is one."""
+        self.reply_difference: ShapeDifference | None = None
+        """How the last reply differs from good ones; ``None`` if it is good or was not compared."""
         self.has_succeeded = False
         """Whether a poll has succeeded since this worker acquired the stream."""
         self.skipped_values: dict[str, int] = {}
@@ -80,7 +87,6 @@ class StreamPoller:
         self._awaited_polls: list[str] = []
         """The ids of the commands that wait for the next poll."""
         self._last_counts = ""
-        self._last_reason = ""
 
     @property
     def backfill(self) -> backfill.BackfillProgress | None:
@@ -136,7 +142,7 @@ class StreamPoller:
                 self._wake_event.clear()
                 awaited, self._awaited_polls = self._awaited_polls, []
                 delay = await self._poll_guarded(interval_seconds)
-                if awaited and self._last_reason == "BREAKER_OPEN":
+                if awaited and self.last_reason == "BREAKER_OPEN":
                     # Another stream probes the registry, and this one may poll right after it.
                     await self._context.client.breakers.wait_for_probes()
                     delay = await self._poll_guarded(interval_seconds)
@@ -205,7 +211,11 @@ class StreamPoller:
                         )
             except RetryLater as error:
                 return self._record_failure(
-                    "retry", error.reason, str(error), self._backoff(error.retry_after)
+                    "retry",
+                    error.reason,
+                    str(error),
+                    self._backoff(error.retry_after),
+                    cause=error.cause,
                 )
             except StreamHalted as error:
                 return self._record_failure(
@@ -233,7 +243,8 @@ class StreamPoller:
             finally:
                 metrics.POLL_DURATION.labels(name, self.stream).observe(time.monotonic() - started)
             self._failures = 0
-            self.last_error = self.last_failure_kind = self._last_reason = ""
+            self.last_error = self.last_failure_kind = self.last_reason = self.last_cause = ""
+            self.reply_difference = self._stream_state.reply_changes.difference()
             self._last_counts = (
                 f"{result.received:,} records received, {result.written:,} written, "
                 f"{result.unchanged:,} unchanged"
@@ -351,9 +362,12 @@ class StreamPoller:
                 owner=True,
             )
 
-    def _record_failure(self, outcome: str, reason: str, text: str, delay: float) -> float:
+    def _record_failure(
+        self, outcome: str, reason: str, text: str, delay: float, *, cause: str = ""
+    ) -> float:
         self.last_error, self.last_failure_kind = text, outcome
-        self._last_reason = reason
+        self.last_reason, self.last_cause = reason, cause
+        self.reply_difference = self._stream_state.reply_changes.difference()
         if self._failure_streak:
             self._failure_streak.poll_failed(outcome, reason, text)
         metrics.POLLS.labels(self.connector.connector, self.stream, outcome).inc()

@@ -30,6 +30,7 @@ from gateway.observability.health_server import HealthServer, ReadinessCheck
 from gateway.observability.page_snapshot import Snapshot
 from gateway.operations.explain import explain_stored_record
 from gateway.operations.notifier import Notifier, worker_id
+from gateway.operations.read_status import read_status
 from gateway.pipeline import key_check
 from gateway.pipeline.config_metrics import publish_config_errors, publish_config_metrics
 from gateway.pipeline.garbage_collector import tune_garbage_collector
@@ -42,6 +43,7 @@ from gateway.worker.config_reloader import ConfigReloader
 from gateway.worker.connector_runner import STOP_SECONDS, ConnectorRunner, command_partition
 from gateway.worker.control_plane import START_SECONDS, build_control_app
 from gateway.worker.push_streams import PushStream
+from gateway.worker.state_times import StateTimes
 from gateway.worker.status_reporter import StatusReporter
 from gateway.worker.stream_poller import StreamPoller
 
@@ -240,9 +242,11 @@ class Worker:
             lambda: self.fleet,
             self._streams,
             lambda: self.pollers.start_errors if self.pollers else {},
+            lambda: self.pollers.start_error_codes if self.pollers else {},
             self._not_loaded,
             self._notifier.writer,
             lambda: self._notifier.results.by_id,
+            state_times=StateTimes(partial(read_status, self.settings)),
         )
 
     def _streams(self) -> list[StreamPoller | PushStream]:
