@@ -25,12 +25,16 @@ class Poll(msgspec.Struct, frozen=True, kw_only=True, tag="poll", tag_field="com
 
 
 class Pause(msgspec.Struct, frozen=True, kw_only=True, tag="pause", tag_field="command"):
-    """Stop polling until a :class:`Resume`. A page that is being read is still written."""
+    """Stop polling until a :class:`Resume`. A page that is being read is still written.
+
+    ``since`` is the Unix time at which the worker stored the pause. 0 means that it is not known.
+    """
 
     connector: str
     stream: str = ""
     reason: str = ""
     id: str = ""
+    since: float = 0.0
 
 
 class Resume(msgspec.Struct, frozen=True, kw_only=True, tag="resume", tag_field="command"):

@@ -104,6 +104,12 @@ HALTED = _gauge(
     "stream",
 )
 PAUSED = _gauge("paused_state", "1 while an operator has paused a stream", "connector", "stream")
+PAUSED_SINCE = _gauge(
+    "paused_since_timestamp_seconds",
+    "When an operator paused a stream, as Unix time; absent while it is not paused",
+    "connector",
+    "stream",
+)
 
 BACKFILL_RATIO = _gauge(
     "backfill_progress_ratio", "How much of a stream's backfill is done, 0-1", "connector", "stream"
@@ -302,6 +308,7 @@ def drop_connector(connector: str) -> None:
         POLL_INTERVAL,
         HALTED,
         PAUSED,
+        PAUSED_SINCE,
         BACKFILL_RATIO,
         ALL_REJECTED,
         DELETIONS_WITHHELD,

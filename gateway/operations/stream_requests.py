@@ -6,6 +6,7 @@ new owner finds them. See docs/decisions/0020.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterable
 
@@ -18,6 +19,7 @@ from gateway.messages import commands
 from gateway.messages.commands import Backfill, CancelBackfill, Command, Poll
 from gateway.messages.notification import NotificationKind
 from gateway.messages.status import DONE
+from gateway.observability import metrics
 from gateway.operations import replay
 from gateway.operations.notifier import Notifier
 from gateway.operations.renormalise import renormalise
@@ -51,6 +53,7 @@ class StreamRequests:
         self._stream_state = stream_state
         self._notifier = notifier
         self._retry_at = 0.0
+        self._paused_since = 0.0
         self._waiting: dict[str, list[str]] = {}
         """The ids of the commands whose request is not carried out yet, by note."""
 
@@ -62,11 +65,29 @@ class StreamRequests:
     @property
     def pause_reason(self) -> str:
         """The reason that the operator gave for the pause."""
+        pause = self._read_pause()
+        return pause.reason if pause else "the reason cannot be read" if self.paused else ""
+
+    def _read_pause(self) -> commands.Pause | None:
         note = self._stream_state.notes.get(PAUSE)
-        try:
-            return msgspec.json.decode(note, type=commands.Pause).reason if note else ""
-        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-            return "the reason cannot be read"
+        with contextlib.suppress(msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+            return msgspec.json.decode(note, type=commands.Pause) if note else None
+        return None
+
+    def set_pause_metrics(self) -> None:
+        """Show in the metrics whether the stream is paused, and since when.
+
+        A pause whose time is not known counts from now on.
+        """
+        labels = self._connector.connector, self._stream_state.stream
+        metrics.PAUSED.labels(*labels).set(self.paused)
+        if not self.paused:
+            self._paused_since = 0.0
+            metrics.PAUSED_SINCE.remove_by_labels({"connector": labels[0], "stream": labels[1]})
+            return
+        pause = self._read_pause()
+        self._paused_since = (pause.since if pause else 0.0) or self._paused_since or time.time()
+        metrics.PAUSED_SINCE.labels(*labels).set(self._paused_since)
 
     @property
     def withheld_deletions(self) -> tuple[int, int]:
@@ -101,7 +122,12 @@ class StreamRequests:
     async def _store(self, command: commands.Command) -> None:
         match command:
             case commands.Pause():
-                await self._write_note(PAUSE, commands.encode(command))
+                await self._stream_state.open()
+                stored = self._read_pause()
+                # A command that arrives a second time is no new pause.
+                if stored is None or not command.id or stored.id != command.id:
+                    command = msgspec.structs.replace(command, since=time.time())
+                    await self._write_note(PAUSE, commands.encode(command))
                 self.notify("paused", text=command.reason)
             case commands.Resume():
                 await self._write_note(PAUSE, None)

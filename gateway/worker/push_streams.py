@@ -136,7 +136,7 @@ class PushStream:
                 self.last_failure_kind = "halt" if self.last_error else ""
                 self.last_reason = WITHHELD if self.last_error else ""
                 labels = self.connector.connector, self.stream
-                metrics.PAUSED.labels(*labels).set(self.requests.paused)
+                self.requests.set_pause_metrics()
                 metrics.HALTED.labels(*labels).set(bool(self.last_error))
 
     async def ensure_writable(self) -> None:

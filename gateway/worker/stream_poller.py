@@ -197,7 +197,7 @@ class StreamPoller:
                 self._ensure_backfill_running()
                 async with self._write_lock:
                     await self.requests.run_pending(self.processor)
-                    metrics.PAUSED.labels(name, self.stream).set(self.requests.paused)
+                    self.requests.set_pause_metrics()
                     if self.requests.paused:
                         return interval_seconds
                     with self._live_poll_gate.live_poll():
