@@ -46,6 +46,11 @@ def test_the_maltese_levels_that_cedefop_pairs_are_issued(tables):
     assert hints == {"4": "4", "5": "5", "6": "6", "7": "7"}
 
 
+def test_level_4_of_iceland_is_the_one_of_the_master_craftsman(tables):
+    """NORRIC, Meistarabréf: NQF level 4, EQF level 5."""
+    assert tables.level("IS", "ISQF", "4", DAY).eqf == 5
+
+
 def test_level_5_of_luxembourg_is_the_one_that_the_government_pairs(tables):
     """Guichet.lu on the BTS: level 5 CLQ/EQF. Act of 21 July 2023, article 2(1): BTS at level 5."""
     assert tables.level("LU", "CLQ", "5", DAY).eqf == 5
@@ -77,7 +82,7 @@ def test_a_year_of_an_icelandic_secondary_school_is_no_ects(tables):
     ("country", "framework", "names"),
     [
         ("AL", "KSHK", "12345678"), ("BE-FL", "VKS", "1238"), ("BE-FR", "CFC", "12358"),
-        ("IS", "ISQF", "234"), ("LU", "CLQ", "1234678"), ("XK", "NQF-KS", "12345678"),
+        ("IS", "ISQF", "23"), ("LU", "CLQ", "1234678"), ("XK", "NQF-KS", "12345678"),
     ],
 )  # fmt: skip
 def test_a_level_whose_official_table_was_not_found_is_a_hint(tables, country, framework, names):
