@@ -21,6 +21,7 @@ from gateway.cli import (
     streams,
     tables,
     verify,
+    why,
 )
 from gateway.cli.command_group import CommandGroup
 from gateway.cli.kafka import kafka_app
@@ -67,6 +68,7 @@ fields.register(app)
 streams.register(app)
 rejections.register(app)
 status.register(app)
+why.register(app)
 explain.register(app)
 provider.register(app)
 erase.register(app)

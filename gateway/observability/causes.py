@@ -11,7 +11,7 @@ from dataclasses import dataclass
 POLL = "gateway poll {connector} {stream} --wait"
 """The command that tries a stream again at once."""
 _CHECK = "gateway check {file}"
-_PREVIEW = "gateway preview {file} --stream {stream} --raw"
+_PREVIEW = "gateway preview {file} --stream {base} --raw"
 _TELL = "Tell the operator of the registry."
 _CORRECT = "Correct the connector file. The workers load it by themselves."
 
@@ -302,7 +302,6 @@ _ROWS: tuple[tuple[Remedy, str], ...] = (
         NO_WORKER | No worker polls this connector now.
         UNOWNED | Workers run, but none of them reports this stream.
         OMITTED | No worker was started with this connector.
-        NEVER_POLLED | A worker has the stream, and its first poll has not ended.
         """,
     ),
     (
@@ -354,6 +353,8 @@ _ROWS: tuple[tuple[Remedy, str], ...] = (
     ),
 )
 _PAUSED = Remedy(("gateway resume {connector} {stream}",), "ConnectorStale")
+_NEVER_POLLED = "A worker has the stream, and its first poll has not ended."
+_WAIT_FIRST = Remedy(("Wait for the first poll.", "gateway status {connector}"), "")
 HEALTHY = Cause("HEALTHY", "The stream is well.", NOTHING, is_bad=False)
 
 
@@ -361,6 +362,7 @@ def _read_rows() -> dict[str, Cause]:
     causes = {
         "HEALTHY": HEALTHY,
         "PAUSED": Cause("PAUSED", "An operator paused the stream.", _PAUSED, is_bad=False),
+        "NEVER_POLLED": Cause("NEVER_POLLED", _NEVER_POLLED, _WAIT_FIRST, is_bad=False),
         "paused": Cause("PAUSED", "An operator paused the stream.", _PAUSED, is_bad=False),
     }
     for remedy, text in _ROWS:
