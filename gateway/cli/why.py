@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gateway.operations.diagnose import ConnectorFacts
 
 WIDTH = 80
-LABEL_WIDTH = 13
+LABEL_WIDTH = 15
 MAX_CAUSES = 2
 """The causes of one connector that are shown in full."""
 MAX_NAMES = 4

@@ -90,6 +90,8 @@ def _cause_without_owner(
         if status
         else "no worker has reported this stream"
     )
+    if not facts.pollers:
+        finding = facts.finding
     if finding:
         return "not loaded", "NOT_LOADED", finding
     if not facts.pollers:
