@@ -37,18 +37,19 @@ def test_the_macedonian_levels_rest_on_the_table_of_the_ministry(tables, name, e
     assert tables.level("MK", "MRK", name, date(2015, 9, 29)).reason == "not_in_force"
 
 
-def test_the_maltese_levels_that_cedefop_pairs_are_issued(tables):
-    """Cedefop, VET in Europe, Malta: EQF/MQF levels 1, 2, 3 and 8; levels 4 to 7 were not read."""
+def test_the_maltese_levels_whose_pairing_was_read_are_issued(tables):
+    """Cedefop, VET in Europe, Malta: EQF/MQF levels 1, 2, 3 and 8. Q-ENTRY, IM certificate: 4."""
     found = {name: tables.level("MT", "MQF", name, DAY) for name in "12345678"}
     issued = {name: level.eqf for name, level in found.items() if isinstance(level, LevelMatch)}
-    assert issued == {"1": 1, "2": 2, "3": 3, "8": 8}
+    assert issued == {"1": 1, "2": 2, "3": 3, "4": 4, "8": 8}
     hints = {name: level.hint for name, level in found.items() if name not in issued}
-    assert hints == {"4": "4", "5": "5", "6": "6", "7": "7"}
+    assert hints == {"5": "5", "6": "6", "7": "7"}
 
 
-def test_level_4_of_iceland_is_the_one_of_the_master_craftsman(tables):
-    """NORRIC, Meistarabréf: NQF level 4, EQF level 5."""
-    assert tables.level("IS", "ISQF", "4", DAY).eqf == 5
+@pytest.mark.parametrize(("name", "eqf"), [("3", 4), ("4", 5)])
+def test_levels_3_and_4_of_iceland_are_one_below_the_eqf(tables, name, eqf):
+    """Q-ENTRY, stúdentspróf: EQF 4, NQF 3. NORRIC, Meistarabréf: NQF level 4, EQF level 5."""
+    assert tables.level("IS", "ISQF", name, DAY).eqf == eqf
 
 
 def test_level_5_of_luxembourg_is_the_one_that_the_government_pairs(tables):
@@ -82,7 +83,7 @@ def test_a_year_of_an_icelandic_secondary_school_is_no_ects(tables):
     ("country", "framework", "names"),
     [
         ("AL", "KSHK", "12345678"), ("BE-FL", "VKS", "1238"), ("BE-FR", "CFC", "12358"),
-        ("IS", "ISQF", "23"), ("LU", "CLQ", "1234678"), ("XK", "NQF-KS", "12345678"),
+        ("IS", "ISQF", "2"), ("LU", "CLQ", "1234678"), ("XK", "NQF-KS", "12345678"),
     ],
 )  # fmt: skip
 def test_a_level_whose_official_table_was_not_found_is_a_hint(tables, country, framework, names):
