@@ -94,6 +94,12 @@ class Settings(BaseSettings):
     Use 3 on a production cluster.
     """
 
+    compression: Literal["zstd", "none"] = "zstd"
+    """How the gateway compresses records on the topics that platforms read.
+
+    A reader needs a client that knows zstd, such as Java 2.1 or librdkafka 1.0. Use ``none`` while
+    an older client reads.
+    """
     stop_after_rejected: int = Field(100, ge=0)
     """A stream stops after this many rejected records in a row. 0 means that it never stops."""
 

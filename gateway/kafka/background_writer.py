@@ -84,5 +84,5 @@ class BackgroundWriter:
             record.value,
             key=record.key,
             partition=record.partition,
-            headers=record.headers,
+            headers=list(record.headers),
         )

@@ -1,18 +1,25 @@
 """Encode records into Kafka batches before their transaction begins.
 
 Callers add the records of a large transaction in small groups. It is cheaper to encode a
-record soon after its creation, and its memory is then free. See docs/decisions/0033.
+record soon after its creation, and its memory is then free. A full batch is compressed at once,
+which frees most of the rest. See docs/decisions/0033 and 0103.
 """
 
 from __future__ import annotations
 
+import time
 import zlib
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from aiokafka import AIOKafkaProducer
 
+from gateway.kafka.record_batch import RecordBatch
 from gateway.messages.outgoing import OutgoingRecord
+from gateway.messages.topics import DOCUMENT_TOPICS
+
+BATCH_BYTES = 262_144
+"""The size of a full batch, before compression."""
 
 
 class Batch(NamedTuple):
@@ -20,32 +27,38 @@ class Batch(NamedTuple):
 
     topic: str
     partition: int
-    builder: Any
-    """A ``BatchBuilder`` of aiokafka."""
+    records: RecordBatch
     first_index: int
     """Index of the first record of this batch among all added records."""
 
     @property
     def is_single(self) -> bool:
         """True if the batch contains exactly one record."""
-        return bool(self.builder.record_count() == 1)
+        return self.records.record_count == 1
 
 
 class Batches:
     """The batches of one transaction of ``producer``.
 
     ``limits`` are maximum batch sizes in bytes, for topics that refused a larger batch.
-    ``counts`` caches the number of partitions of each topic between transactions.
+    ``counts`` caches the number of partitions of each topic between transactions. With
+    ``compress`` the batches of documents are compressed.
     """
 
-    __slots__ = ("_added", "_counts", "_full", "_limits", "_open", "_producer")
+    __slots__ = ("_added", "_compress", "_counts", "_full", "_limits", "_open", "_producer")
 
     def __init__(
-        self, producer: AIOKafkaProducer, counts: dict[str, int], limits: Mapping[str, int]
+        self,
+        producer: AIOKafkaProducer,
+        counts: dict[str, int],
+        limits: Mapping[str, int],
+        *,
+        compress: bool,
     ) -> None:
         self._producer = producer
         self._counts = counts
         self._limits = limits
+        self._compress = compress
         self._full: list[Batch] = []
         self._open: dict[tuple[str, int], Batch] = {}
         self._added = 0
@@ -56,6 +69,7 @@ class Batches:
         The call waits for a broker only to learn the number of partitions of a new topic.
         """
         counts, opened, limits = self._counts, self._open, self._limits
+        now = int(time.time() * 1_000)
         for number, record in enumerate(records, self._added):
             topic, partition = record.topic, record.partition
             if partition is None:
@@ -64,23 +78,10 @@ class Batches:
             batch = opened.get(topic_partition) or self._start_batch(topic_partition, number)
             if limits and topic in limits and not self._fits(batch, record):
                 batch = self._start_batch(topic_partition, number)
-            if (
-                batch.builder.append(
-                    key=record.key,
-                    value=record.value,
-                    timestamp=record.timestamp,
-                    headers=record.headers,
-                )
-                is None
-            ):
+            if not batch.records.append(record, now):
                 # The batch is full. An empty batch accepts a record of any size.
                 batch = self._start_batch(topic_partition, number)
-                batch.builder.append(
-                    key=record.key,
-                    value=record.value,
-                    timestamp=record.timestamp,
-                    headers=record.headers,
-                )
+                batch.records.append(record, now)
             self._added = number + 1
 
     def batches(self) -> list[Batch]:
@@ -88,17 +89,18 @@ class Batches:
         return [*self._full, *self._open.values()]
 
     def _fits(self, batch: Batch, record: OutgoingRecord) -> bool:
-        size: int = batch.builder.size()
         return (
-            not batch.builder.record_count()
-            or size + len(record.value or b"") <= self._limits[batch.topic]
+            not batch.records.record_count
+            or batch.records.size + len(record.value or b"") <= self._limits[batch.topic]
         )
 
     def _start_batch(self, topic_partition: tuple[str, int], first: int) -> Batch:
         if full_batch := self._open.get(topic_partition):
+            full_batch.records.close()
             self._full.append(full_batch)
+        compress = self._compress and topic_partition[0] in DOCUMENT_TOPICS
         new_batch = self._open[topic_partition] = Batch(
-            *topic_partition, self._producer.create_batch(), first
+            *topic_partition, RecordBatch(BATCH_BYTES, compress=compress), first
         )
         return new_batch
 

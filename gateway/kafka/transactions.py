@@ -31,8 +31,8 @@ from aiokafka.errors import (
 )
 
 from gateway.errors import Fenced, RetryLater
-from gateway.kafka.aiokafka_internals import sender_task, wait_for_metadata
-from gateway.kafka.batches import Batch, Batches
+from gateway.kafka.aiokafka_internals import SendableBatch, sender_task, wait_for_metadata
+from gateway.kafka.batches import BATCH_BYTES, Batch, Batches
 from gateway.kafka.connection import (
     AUTHORIZATION_ERRORS,
     access_denied,
@@ -65,7 +65,6 @@ CLIENT_STATE_ERRORS = AssertionError, KeyError, IllegalOperation
 
 For example, it raises ``IllegalOperation`` for a send after a refused send.
 """
-BATCH_BYTES = 262_144
 SMALLEST_BATCH_BYTES = 1_024
 REQUEST_BYTES = 16_777_216
 """Largest record that is sent. Some brokers close the connection on a larger one."""
@@ -100,7 +99,7 @@ class TransactionalProducer:
         self._batch_bytes: dict[str, int] = {}
         """Batch size to try next, for topics that refused a batch of several records."""
         self._refused_bytes: dict[str, int] = {}
-        """Size of the smallest refused record by topic. Cleared by the next commit."""
+        """Sent size of the smallest refused record by topic. Cleared by the next commit."""
 
     @property
     def ready(self) -> bool:
@@ -144,7 +143,12 @@ class TransactionalProducer:
                 raise RetryLater(
                     "not_fenced", f"{self.transactional_id}: the producer was discarded"
                 )
-            batches = Batches(self._producer, self._partitions, self._batch_bytes)
+            batches = Batches(
+                self._producer,
+                self._partitions,
+                self._batch_bytes,
+                compress=self._settings.compression == "zstd",
+            )
         try:
             async with asyncio.timeout(COMMIT_SECONDS):
                 await batches.add(records)
@@ -222,22 +226,26 @@ class TransactionalProducer:
 
         Raises :class:`RecordTooLarge` at once for records that are known to be too large.
         """
-        refused = self._refused_bytes
-        if too_large := [
-            batch.first_index
-            for batch in batches
-            if batch.is_single and batch.builder.size() >= refused.get(batch.topic, REQUEST_BYTES)
-        ]:
+        if too_large := [batch.first_index for batch in batches if self._is_too_large(batch)]:
             raise RecordTooLarge(too_large)
         futures = []
         for batch in batches:
             future = await producer.send_batch(
-                batch.builder, batch.topic, partition=batch.partition
+                SendableBatch(batch.records), batch.topic, partition=batch.partition
             )
             future.add_done_callback(_ignore_exception)
             futures.append(future)
         results = await asyncio.gather(*futures, return_exceptions=True)
         self._check_results(results, batches)
+
+    def _is_too_large(self, batch: Batch) -> bool:
+        """Return whether a batch is one record that no broker takes, or that was refused."""
+        if not batch.is_single:
+            return False
+        refused = self._refused_bytes.get(batch.topic)
+        return batch.records.size >= REQUEST_BYTES or (
+            refused is not None and batch.records.sent_size >= refused
+        )
 
     def _check_results(self, results: Sequence[Any], sent: Sequence[Batch]) -> None:
         """Raise an error if a batch failed.
@@ -259,9 +267,12 @@ class TransactionalProducer:
             if not (refused and isinstance(result, OutOfOrderSequenceNumber)):
                 raise result
         for batch in refused:
-            topic, size = batch.topic, batch.builder.size()
+            topic, size = batch.topic, batch.records.size
             if batch.is_single:
-                self._refused_bytes[topic] = min(size, self._refused_bytes.get(topic, size))
+                sent_size = batch.records.sent_size
+                self._refused_bytes[topic] = min(
+                    sent_size, self._refused_bytes.get(topic, sent_size)
+                )
             else:
                 self._batch_bytes[topic] = max(
                     SMALLEST_BATCH_BYTES, min(size, self._batch_bytes.get(topic, BATCH_BYTES)) // 2

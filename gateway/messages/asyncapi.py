@@ -81,7 +81,9 @@ def document(version: str, described: Collection[str], provenance: str) -> str:
             "version": version,
             "description": "Harmonised qualifications, credentials and student-card facts "
             "on Kafka. Read with isolation level read_committed. "
-            "A null value is a tombstone: the record was deleted.",
+            "A null value is a tombstone: the record was deleted. Records on the topics that "
+            "platforms read are compressed with zstd. A reader needs Java client 2.1, librdkafka "
+            "1.0, aiokafka 0.10 with cramjam, kafka-python 2.0.2 with zstandard, or a newer one.",
             "license": {"name": "EUPL-1.2"},
         },
         "defaultContentType": "application/json",

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import msgspec
 
 from gateway.messages.event_ids import EventIds, new_event_id
+from gateway.messages.header_block import HeaderBlock, encode_header, encode_name, varint
 from gateway.messages.outgoing import OutgoingRecord
 from gateway.messages.topics import DAY_MS, PERSONAL_DOCUMENT_TOPICS
 from gateway.records import ChangeTimeProblem, Document, Provenance, RawRecord
@@ -27,6 +28,8 @@ MISSING_FIELDS_HEADER = "ce_missingfields"
 """The header of an incomplete entry that lists what LOQ requires and the entry lacks."""
 SPEC_VERSION_HEADER = ("ce_specversion", b"1.0")
 _JSON = ("content-type", JSON)
+_CONTENT_ID = encode_name(CONTENT_ID_HEADER) + varint(32)
+_PROVENANCE = encode_name("provenance")
 _MIDNIGHT = b"T00:00:00Z"
 _ENCODER = msgspec.json.Encoder()
 _pack_length = Struct(">BQ").pack
@@ -187,31 +190,42 @@ def _stream_of(source: bytes) -> str:
 
 def encode_document_headers(
     document: Document, raw: RawRecord, provenance: Provenance | None, event_ids: EventIds
-) -> list[tuple[str, bytes]]:
+) -> HeaderBlock:
     """Return the CloudEvents headers of a harmonised document or its tombstone."""
-    kind, schema = _type_headers(document.type, document.schema)
+    front, middle, end = _constant_headers(
+        raw.connector, raw.stream, document.type, document.schema
+    )
     key = document.key.encode()
     content = _document_id(document.topic, key, document.value)
-    headers = [
-        SPEC_VERSION_HEADER,
-        ("ce_id", event_ids(document.topic, raw.event_id, content).encode()),
-        (CONTENT_ID_HEADER, content.encode()),
-        _source(raw.connector, raw.stream),
-        kind,
-        ("ce_subject", key if document.subject is document.key else document.subject.encode()),
-        schema,
-        _JSON,
+    event = event_ids(document.topic, raw.event_id, content).encode()
+    subject = key if document.subject is document.key else document.subject.encode()
+    count = 8
+    pieces = [
+        front,
+        varint(len(event)),
+        event,
+        _CONTENT_ID,
+        content.encode(),
+        middle,
+        varint(len(subject)),
+        subject,
+        end,
     ]
     if raw.changed_at:
-        headers.append(("ce_time", event_time(document.topic, raw.changed_at)))
+        count += 1
+        pieces.append(encode_header("ce_time", event_time(document.topic, raw.changed_at)))
     if provenance is not None:
-        headers.append(("provenance", _ENCODER.encode(provenance)))
+        count += 1
+        encoded = _ENCODER.encode(provenance)
+        pieces += (_PROVENANCE, varint(len(encoded)), encoded)
     if raw.corrects_event_id:
-        headers.append(("ce_correctionof", raw.corrects_event_id.encode()))
+        count += 1
+        pieces.append(encode_header("ce_correctionof", raw.corrects_event_id.encode()))
     if document.missing:
-        headers.append((RECORD_TYPE_HEADER, document.record_type.encode()))
-        headers.append((MISSING_FIELDS_HEADER, ",".join(document.missing).encode()))
-    return headers
+        count += 2
+        pieces.append(encode_header(RECORD_TYPE_HEADER, document.record_type.encode()))
+        pieces.append(encode_header(MISSING_FIELDS_HEADER, ",".join(document.missing).encode()))
+    return HeaderBlock(varint(count) + b"".join(pieces))
 
 
 def encode_move(message: OutgoingRecord, tombstone: Document) -> OutgoingRecord:
@@ -264,8 +278,19 @@ def _midnight(day: date) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _source(connector: str, stream: str) -> tuple[str, bytes]:
-    return ("ce_source", f"/connectors/{connector}/{stream}".encode())
+def _constant_headers(
+    connector: str, stream: str, kind: str, schema: str
+) -> tuple[bytes, bytes, bytes]:
+    """Return what precedes the event id, the subject, and the optional headers of a document."""
+    source = f"/connectors/{connector}/{stream}".encode()
+    type_header, schema_header = _type_headers(kind, schema)
+    return (
+        encode_header(*SPEC_VERSION_HEADER) + encode_name("ce_id"),
+        encode_header("ce_source", source)
+        + encode_header(*type_header)
+        + encode_name("ce_subject"),
+        encode_header(*schema_header) + encode_header(*_JSON),
+    )
 
 
 @lru_cache(maxsize=1024)

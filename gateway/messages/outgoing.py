@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import zlib
 
-Headers = list[tuple[str, bytes]]
+from gateway.messages.header_block import HeaderBlock
+
+Headers = list[tuple[str, bytes]] | HeaderBlock
+"""Names and values in their order."""
 
 
 class OutgoingRecord:

@@ -224,6 +224,8 @@ TOPICS: tuple[Topic, ...] = (
 )
 
 
+DOCUMENT_TOPICS = frozenset(topic.name for topic in TOPICS if set(topic.readers) & set(PLATFORMS))
+"""The topics that platforms read. ``GATEWAY_COMPRESSION`` applies to their records."""
 PERSONAL_DOCUMENT_TOPICS = frozenset(
     topic.name for topic in TOPICS if topic.personal and set(topic.readers) & set(PLATFORMS)
 )
