@@ -49,6 +49,10 @@ SETTING_GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
         "`gateway topics apply` and `gateway topics verify` need them.",
         ("kafka_replication", "raw_retention_days"),
     ),
+    "Records": (
+        "Every worker needs it.",
+        ("compression",),
+    ),
     "Files": (
         "Every worker needs them, and every command that reads connectors or tables.",
         ("connectors", "mappings", "secrets_dir"),
