@@ -175,7 +175,7 @@ def test_hours_of_a_credit_are_those_of_the_act(tables):
     ("system", "framework", "levels"),
     [
         # Act of 28 October 2016, article 69, names the levels and no level of the EQF.
-        ("LU", "CLQ", "1234678"),
+        ("LU", "CLQ", "123478"),
         # Eurydice pairs 5, 6 and 7 only.
         ("HU", "MKKR", "12348"),
         # Article 16(2) of the act pairs 8.1 and 8.2, and no level 8 without a sublevel.

@@ -52,9 +52,10 @@ def test_levels_3_and_4_of_iceland_are_one_below_the_eqf(tables, name, eqf):
     assert tables.level("IS", "ISQF", name, DAY).eqf == eqf
 
 
-def test_level_5_of_luxembourg_is_the_one_that_the_government_pairs(tables):
-    """Guichet.lu on the BTS: level 5 CLQ/EQF. Act of 21 July 2023, article 2(1): BTS at level 5."""
-    assert tables.level("LU", "CLQ", "5", DAY).eqf == 5
+@pytest.mark.parametrize(("name", "eqf"), [("5", 5), ("6", 6)])
+def test_levels_5_and_6_of_luxembourg_are_those_that_the_government_pairs(tables, name, eqf):
+    """Guichet.lu on the BTS: level 5 CLQ/EQF. MESR on Benelux degrees: EQF 6 is CLQ 6."""
+    assert tables.level("LU", "CLQ", name, DAY).eqf == eqf
 
 
 @pytest.mark.parametrize(
@@ -83,7 +84,7 @@ def test_a_year_of_an_icelandic_secondary_school_is_no_ects(tables):
     ("country", "framework", "names"),
     [
         ("AL", "KSHK", "12345678"), ("BE-FL", "VKS", "1238"), ("BE-FR", "CFC", "12358"),
-        ("IS", "ISQF", "2"), ("LU", "CLQ", "1234678"), ("XK", "NQF-KS", "12345678"),
+        ("IS", "ISQF", "2"), ("LU", "CLQ", "123478"), ("XK", "NQF-KS", "12345678"),
     ],
 )  # fmt: skip
 def test_a_level_whose_official_table_was_not_found_is_a_hint(tables, country, framework, names):
