@@ -5,7 +5,7 @@ BIN := .venv/bin
 # The tests start many processes, which start faster when Python keeps compiled modules.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test unit check first-run wheel bench peers growth scale tutorials docs dashboards golden schemas lock kafka-lock faults privacy attacks fuzz hostile soak clean
+.PHONY: help demo test unit check first-run wheel bench peers growth scale tutorials docs dashboards alerts quiet-hour golden schemas lock kafka-lock faults privacy attacks fuzz hostile soak clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ \
@@ -79,6 +79,12 @@ tutorials: .venv/installed  ## follow both tutorials with a real Kafka (2 minute
 
 dashboards: .venv/installed  ## run under a real Prometheus and draw docs/dashboards/ (5 minutes)
 	@GATEWAY_DASHBOARDS_OUT=docs/dashboards $(BIN)/python -m pytest -q -s -m slow tests/end_to_end/test_dashboards.py
+
+alerts: .venv/installed  ## provoke each alert, follow its runbook and write the table of deploy/README.md (30 minutes)
+	@ALERTS_TABLE=write $(BIN)/python -m pytest -q -s -m slow $(wildcard tests/end_to_end/test_alerts_*.py)
+
+quiet-hour: .venv/installed  ## check that a start, a rolling restart and a pause raise no alert (60 minutes)
+	@GATEWAY_TEST_QUIET_MINUTES=60 $(BIN)/python -m pytest -q -s -m slow tests/end_to_end/test_quiet_hour.py
 
 wheel: .venv/installed  ## install the built wheel in a fresh environment and run its demo (2 minutes)
 	@$(BIN)/python -m pytest -q -m slow tests/deploy/test_wheel.py

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from gateway.kafka import topic_admin
 from gateway.local import broker as kafka
 from gateway.local.registries import rest_catalogue, soap_credits
 from gateway.settings import Settings
+from tests.support.alert_site import AlertSite, prepare_alert_site
 
 ROOT = Path(__file__).parents[2]
 HARMONISED = (
@@ -29,6 +31,17 @@ HARMONISED = (
     "europass.credentials.v1",
     "esc.student-status.v1",
 )
+
+live_alert = [
+    pytest.mark.kafka,
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(
+        not shutil.which("prometheus"),
+        reason="prometheus is not on PATH (Debian package prometheus): nothing was scraped",
+    ),
+]
+"""The marks of a test that provokes an alert and follows its runbook."""
 
 
 @dataclass
@@ -186,3 +199,18 @@ def versions(records: list) -> Counter:
     return Counter(
         (record.topic, record.key, dict(record.headers)["ce_contentid"]) for record in records
     )
+
+
+@pytest.fixture(scope="module")
+def shared_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kafka.Broker]:
+    """Start a broker for the tests of one file that only disturb a registry or a worker."""
+    with kafka.running(tmp_path_factory.mktemp("kafka")) as found:
+        asyncio.run(topic_admin.create_missing(Settings(kafka_bootstrap=found.bootstrap)))
+        yield found
+
+
+@pytest.fixture
+def alert_site(tmp_path: Path, shared_broker: kafka.Broker) -> Iterator[AlertSite]:
+    """Prepare a registry, its connector and a folder for workers."""
+    with prepare_alert_site(tmp_path, shared_broker.bootstrap) as site:
+        yield site

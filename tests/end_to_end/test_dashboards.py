@@ -22,9 +22,9 @@ from tests.conftest import free_port
 from tests.end_to_end.conftest import ROOT
 from tests.end_to_end.test_processes import children, parent_url
 from tests.end_to_end.test_takeover import Fleet, fleet  # noqa: F401 - a fixture
-from tests.end_to_end.test_watched import Prometheus, get
 from tests.support import dashboard_drawing as drawing
 from tests.support.operator_commands import until
+from tests.support.prometheus_server import Prometheus, get
 
 pytestmark = [
     pytest.mark.kafka,

@@ -7,19 +7,15 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.conftest import free_port
 from tests.end_to_end.conftest import Site
 from tests.support.operator_commands import until
+from tests.support.prometheus_server import Prometheus, get, quick_rules
 
 ROOT = Path(__file__).parents[2]
 pytestmark = [
@@ -32,72 +28,16 @@ pytestmark = [
 ]
 
 
-def get(url: str) -> str:
-    try:
-        with urllib.request.urlopen(url, timeout=5) as reply:
-            return reply.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.read().decode()
-    except OSError:
-        return ""
-
-
-class Prometheus:
-    def __init__(self, base: str) -> None:
-        self.base = base
-
-    def query(self, expression: str) -> list[dict]:
-        text = get(f"{self.base}/api/v1/query?{urllib.parse.urlencode({'query': expression})}")
-        answer = json.loads(text or '{"status": "none"}')
-        assert answer["status"] in {"success", "none"}, (expression, answer)
-        return answer.get("data", {}).get("result", [])
-
-    def number(self, expression: str) -> float:
-        found = self.query(expression)
-        return float(found[0]["value"][1]) if found else float("nan")
-
-    def firing(self) -> set[str]:
-        found = json.loads(get(f"{self.base}/api/v1/alerts") or '{"data": {"alerts": []}}')
-        return {
-            one["labels"]["alertname"]
-            for one in found["data"]["alerts"]
-            if one["state"] == "firing"
-        }
-
-
 @pytest.fixture
 def watched(site: Site, tmp_path: Path) -> Iterator[tuple[Site, str, Prometheus]]:
-    """The gateway with a health port, and a Prometheus with the rules of ``deploy/`` whose patience is taken away."""
-    port, web = free_port(), free_port()
-    rules = yaml.safe_load((ROOT / "deploy/prometheus/rules.yml").read_text())
-    for group in rules["groups"]:
-        group["interval"] = "1s"
-        for rule in group["rules"]:
-            if "alert" in rule:
-                rule["for"] = "0s"
-    folder = tmp_path / "prometheus"
-    folder.mkdir()
-    (folder / "rules.yml").write_text(yaml.safe_dump(rules))
-    config = {
-        "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
-        "rule_files": ["rules.yml"],
-        "scrape_configs": [
-            {"job_name": "gateway", "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}
-        ],
-    }
-    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
+    """The gateway with a health port, and a Prometheus with the rules of ``deploy/`` without ``for``."""
+    port = free_port()
     site.run(GATEWAY_METRICS_PORT=str(port))
-    process = subprocess.Popen(
-        [
-            "prometheus", f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data",
-            f"--web.listen-address=127.0.0.1:{web}", "--log.level=error",
-        ]
-    )  # fmt: skip
+    prometheus = Prometheus.start(tmp_path / "prometheus", free_port(), [port], quick_rules(), "1s")
     try:
-        yield site, f"http://127.0.0.1:{port}", Prometheus(f"http://127.0.0.1:{web}")
+        yield site, f"http://127.0.0.1:{port}", prometheus
     finally:
-        process.terminate()
-        process.wait(20)
+        prometheus.stop()
 
 
 @pytest.mark.parametrize("site", [200], indirect=True)

@@ -32,6 +32,8 @@ class CommandSite:
         self.respond: Respond = lambda _target, _headers: (404, {}, b"")
         self.asked: list[tuple[str, dict[str, str]]] = []
         self.workers: list[subprocess.Popen[bytes]] = []
+        self.program: tuple[str, ...] = ("-m", "gateway")
+        """The arguments of Python that run the gateway."""
         self.environment = {
             **{name: text for name, text in os.environ.items() if not name.startswith("GATEWAY_")},
             "GATEWAY_CONNECTORS": str(self.connectors),
@@ -93,7 +95,7 @@ class CommandSite:
         with log.open("wb") as out:
             self.workers.append(
                 subprocess.Popen(
-                    [sys.executable, "-m", "gateway", "run", *arguments],
+                    [sys.executable, *self.program, "run", *arguments],
                     env=self.environment | environment,
                     cwd=self.folder,
                     stdout=out,
