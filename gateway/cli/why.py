@@ -122,6 +122,8 @@ def load_facts(
         except ConfigError as error:
             finding = str(error.findings[0])
     file = files.get(name, Path(settings.connectors) / f"{name}.yaml")
+    if file.is_relative_to(Path.cwd()):
+        file = file.relative_to(Path.cwd())
     return ConnectorFacts(name, file, connector, finding, workers, time.time())
 
 
@@ -204,15 +206,23 @@ def _block(group: Sequence[Diagnosis], settings: Settings, now: float) -> Iterat
 
 
 def _wrap(text: str, head: str = "") -> list[str]:
-    """Return a text as lines of at most 80 columns. A command stays on one line if it fits."""
-    return textwrap.wrap(
+    """Return a text as lines of at most 80 columns.
+
+    A command that needs several lines can be copied, because each line but the last ends in a
+    backslash.
+    """
+    is_command = text.startswith("gateway ")
+    lines = textwrap.wrap(
         one_line(text),
-        WIDTH,
+        WIDTH - (2 if is_command else 0),
         initial_indent=head,
         subsequent_indent=" " * len(head),
         break_on_hyphens=False,
         break_long_words=False,
-    ) or [head.rstrip()]
+    )
+    if is_command:
+        lines[:-1] = [f"{line} \\" for line in lines[:-1]]
+    return lines or [head.rstrip()]
 
 
 def register(app: typer.Typer) -> None:

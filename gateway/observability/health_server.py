@@ -31,6 +31,7 @@ from gateway.observability.health_access import HealthAccess
 from gateway.observability.page_layout import RELOAD_SECONDS, STYLE_HASH
 from gateway.observability.page_snapshot import Snapshot
 from gateway.observability.status_page import render
+from gateway.observability.why_page import render_why, why_of
 from gateway.settings import SHIPPED, Settings
 
 log = structlog.get_logger()
@@ -132,6 +133,7 @@ class HealthServer:
                 web.get("/livez", self._livez),
                 web.get("/readyz", self._readyz),
                 web.get("/metrics", self._metrics),
+                web.get("/why", self._why),
                 web.get("/runbooks/{name:[A-Za-z]+}.md", _runbook),
                 *([web.get("/explain", self._explain_endpoint)] if self._explain else []),
             ]
@@ -219,6 +221,21 @@ class HealthServer:
             page = render(self._registry, snapshot, time.time())
         headers = {"Refresh": str(RELOAD_SECONDS)} if reloads else {}
         return web.Response(text=page, content_type="text/html", charset="utf-8", headers=headers)
+
+    async def _why(self, request: web.Request) -> web.Response:
+        """Return why the streams of a connector do not run."""
+        if refusal := self._access.refuse_host(request):
+            return refusal
+        await self._refresh_readings()
+        connector, stream = request.query.get("connector", ""), request.query.get("stream", "")
+        found = why_of(self._snapshot().diagnoses(), connector, stream)
+        if not found:
+            text = (
+                "this worker does not poll this stream; `gateway why CONNECTOR` asks all workers\n"
+            )
+            return web.Response(text=text, status=404)
+        page = render_why(connector, stream, found, self._runbooks, time.time())
+        return web.Response(text=page, content_type="text/html", charset="utf-8")
 
     async def _explain_endpoint(self, request: web.Request) -> web.Response:
         """Return an explanation. Requests wait for each other.

@@ -17,6 +17,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
+from gateway.observability.diagnosis import Diagnosis
 from gateway.observability.page_snapshot import Snapshot
 
 READ_TIMEOUT_SECONDS = 2.0
@@ -31,6 +32,7 @@ class _SnapshotMessage(msgspec.Struct):
     paused: list[tuple[str, str]]
     problems: list[tuple[str, str, str]]
     not_loaded: dict[str, str]
+    diagnoses: list[Diagnosis] = []
 
 
 def encode_snapshot(snapshot: Snapshot) -> bytes:
@@ -46,6 +48,7 @@ def encode_snapshot(snapshot: Snapshot) -> bytes:
             sorted(snapshot.paused),
             problems,
             dict(snapshot.not_loaded),
+            list(snapshot.diagnoses()),
         )
     )
 
@@ -53,6 +56,11 @@ def encode_snapshot(snapshot: Snapshot) -> bytes:
 def merge_snapshots(parts: Iterable[bytes]) -> Snapshot:
     """Return one snapshot from the JSON of several processes."""
     answers = [msgspec.json.decode(part, type=_SnapshotMessage) for part in parts]
+    diagnoses = list(
+        {
+            (one.connector, one.stream): one for answer in answers for one in answer.diagnoses
+        }.values()
+    )
     return Snapshot(
         stage=answers[0].stage if answers else "",
         roles=tuple(sorted({role for answer in answers for role in answer.roles})),
@@ -64,6 +72,7 @@ def merge_snapshots(parts: Iterable[bytes]) -> Snapshot:
             for connector, stream, text in answer.problems
         },
         not_loaded={name: text for answer in answers for name, text in answer.not_loaded.items()},
+        diagnoses=lambda: diagnoses,
     )
 
 

@@ -37,7 +37,7 @@ EMPTY_NUMBER_CELL = td(class_="n none")[span(aria_hidden="true")["·"], span(".h
 _LEVEL_SYMBOLS = {"good": "✓", "plain": "○", "bad": "▲"}
 
 
-def titled_section(name: str, title: str, content: Node) -> Element:
+def titled_section(name: str, title: Node, content: Node) -> Element:
     """Return a section with a heading. ``name`` is its anchor and its accessible name."""
     return section(aria_labelledby=name)[h2(id=name)[title], content]
 
@@ -95,16 +95,19 @@ def code_cell(text: str) -> Element:
     return td[code[text]]
 
 
-def level_cell(level: str, text: str, runbook: str = "") -> Element:
+def level_cell(level: str, text: str, runbook: str = "", why: str = "", name: str = "") -> Element:
     """Return a cell with a state, marked by a symbol and not by its colour alone.
 
-    ``level`` is ``good``, ``plain`` or ``bad``. A bad state links to ``runbook``, which is an
-    address or blank.
+    ``level`` is ``good``, ``plain`` or ``bad``. A bad state links to ``why`` and to ``runbook``,
+    which are addresses or blank. ``name`` tells the links of several rows apart.
     """
+    is_bad = level == "bad"
+    of_name = span(".hidden")[f" of {name}"] if name else None
     return td(class_=level)[
         span(aria_hidden="true")[_LEVEL_SYMBOLS[level]],
         " ",
-        a(href=runbook)[text] if runbook and level == "bad" else text,
+        a(href=why or runbook)[text] if is_bad and (why or runbook) else text,
+        (" (", a(href=runbook)["runbook", of_name], ")") if is_bad and why and runbook else None,
     ]
 
 

@@ -28,8 +28,13 @@ _LINKS = (
 )
 
 
-def render_document(about: str, summary: Node, sections: Node, note: Node = None) -> str:
-    """Return the HTML of a page. ``about`` and ``note`` are the lines below the heading."""
+def render_document(
+    about: str, summary: Node, sections: Node, note: Node = None, *, home: str = "/"
+) -> str:
+    """Return the HTML of a page. ``about`` and ``note`` are the lines below the heading.
+
+    ``home`` is the address of the status page, or blank on that page itself.
+    """
     head = htpy.head[
         htpy.meta(charset="utf-8"),
         htpy.meta(name="viewport", content="width=device-width, initial-scale=1"),
@@ -39,7 +44,10 @@ def render_document(about: str, summary: Node, sections: Node, note: Node = None
         # The style is the only text that is not escaped, because its hash must match STYLE_HASH.
         htpy.style[Markup(STYLE)],  # noqa: S704 - a file of this package, not input
     ]
-    links = [htpy.li[htpy.a(href=target)[text]] for target, text in _LINKS]
+    links = [
+        htpy.li[htpy.a(href=home + target if target.startswith("#") else target)[text]]
+        for target, text in _LINKS
+    ]
     body = htpy.body[
         htpy.a(".skip", href="#main")["Skip to content"],
         htpy.header[

@@ -10,6 +10,7 @@ from htpy import Element, code, td, wbr
 from gateway.observability import page_elements as elements
 from gateway.observability.metric_readings import MetricReadings, Stream
 from gateway.observability.page_snapshot import Snapshot
+from gateway.observability.why_page import why_address
 
 OUTCOMES = ("accepted", "rejected", "unchanged", "deleted")
 _BREAKERS = {
@@ -41,7 +42,11 @@ def streams_section(
                     [stream_name(stream), (" ", htpy.small[title]) if title else None],
                 ),
                 elements.level_cell(
-                    level, words, elements.runbook_address(snapshot.runbooks, runbook)
+                    level,
+                    words,
+                    elements.runbook_address(snapshot.runbooks, runbook),
+                    why_address(*stream),
+                    " ".join(stream),
                 ),
                 elements.ago_cell(cursors.get(stream), now),
                 td[elements.duration(intervals[stream])]
@@ -127,7 +132,11 @@ def registries_section(readings: MetricReadings, now: float, runbooks: str) -> E
             [
                 elements.row_head(code[name]),
                 elements.level_cell(
-                    level, words, elements.runbook_address(runbooks, "BreakerOpen")
+                    level,
+                    words,
+                    elements.runbook_address(runbooks, "BreakerOpen"),
+                    why_address(name),
+                    name,
                 ),
                 elements.number_cell(total),
                 elements.number_cell(failed),

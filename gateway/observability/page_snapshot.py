@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from gateway.observability.diagnosis import Diagnosis
 from gateway.observability.metric_readings import Stream
 
 
@@ -24,6 +25,8 @@ class Snapshot:
     """The last failure of each stream that fails now, in one line."""
     not_loaded: Mapping[str, str] = field(default_factory=dict)
     """The connectors whose file is not valid, each with one finding."""
+    diagnoses: Callable[[], Sequence[Diagnosis]] = tuple
+    """Returns what is wrong with each stream of this worker. Called only for the page of it."""
     runbooks: str = ""
     """The address of the folder of runbooks. Blank if there is none."""
     reloads: bool = False

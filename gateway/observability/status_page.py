@@ -28,6 +28,7 @@ from gateway.observability.page_sections import (
     streams_section,
 )
 from gateway.observability.page_snapshot import Snapshot
+from gateway.observability.why_page import why_address
 
 LATE_AFTER_INTERVALS = 3
 """A stream is late when it is this number of its intervals behind, as in the alert
@@ -52,7 +53,8 @@ def render(registry: CollectorRegistry, snapshot: Snapshot, now: float) -> str:
     sections += [explain_form(snapshot.titles)] if snapshot.explains else []
     summary = [_summary(readings, states), _not_loaded(snapshot)]
     about = _header_line(readings, snapshot, now)
-    return render_document(about, summary, sections, reload_note(reloads=snapshot.reloads))
+    note = reload_note(reloads=snapshot.reloads)
+    return render_document(about, summary, sections, note, home="")
 
 
 def _not_loaded(snapshot: Snapshot) -> Element | None:
@@ -60,15 +62,17 @@ def _not_loaded(snapshot: Snapshot) -> Element | None:
     if not snapshot.not_loaded:
         return None
     runbook = elements.runbook_address(snapshot.runbooks, "ConnectorNotLoaded")
+    more = [" (", htpy.a(href=runbook)["runbook"], ")"] if runbook else None
     lines = [
         htpy.li[
             strong(".bad")[
                 code[name],
                 " ",
-                htpy.a(href=runbook)["is not loaded"] if runbook else "is not loaded",
+                htpy.a(href=why_address(name))["is not loaded"],
                 ": ",
             ],
             finding,
+            more,
             " (an earlier version runs)" if name in snapshot.titles else "",
         ]
         for name, finding in sorted(snapshot.not_loaded.items())

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,6 +67,30 @@ def diagnose(facts: ConnectorFacts, stream: str, status: StreamStatus | None) ->
     return _diagnosis(facts, stream, status, state, cause_of(code), details)
 
 
+def diagnose_worker(
+    folder: Path,
+    connectors: Mapping[str, Connector],
+    statuses: Iterable[StreamStatus | WorkerStatus],
+) -> list[Diagnosis]:
+    """Return the diagnosis of each stream that one worker reports, and of files that do not load.
+
+    ``connectors`` are those that the worker runs, from files in ``folder``.
+    """
+    reported = list(statuses)
+    workers = [one for one in reported if isinstance(one, WorkerStatus)]
+    now = max((one.at for one in workers), default=0.0)
+
+    def facts(name: str) -> ConnectorFacts:
+        return ConnectorFacts(name, folder / f"{name}.yaml", connectors.get(name), "", workers, now)
+
+    missing = {name for one in workers for name in one.not_loaded if name not in connectors}
+    return [
+        diagnose(facts(one.connector), one.stream, one)
+        for one in reported
+        if isinstance(one, StreamStatus)
+    ] + [diagnose(facts(name), "", None) for name in sorted(missing)]
+
+
 def diagnose_without_kafka(facts: ConnectorFacts, stream: str, details: str) -> Diagnosis:
     """Return the diagnosis while Kafka does not answer, so that no state can be read."""
     return _diagnosis(facts, stream, None, "not known", cause_of("KAFKA_DOWN"), details)
@@ -82,16 +106,18 @@ def _cause_without_owner(
         if one.connectors is not None and facts.name not in one.connectors
     ]
     finding = next(
-        (one.not_loaded[facts.name] for one in without if facts.name in one.not_loaded), ""
+        (
+            one.not_loaded[facts.name]
+            for one in facts.alive
+            if facts.name in one.not_loaded and facts.name not in (one.connectors or ())
+        ),
+        "" if facts.pollers else facts.finding,
     )
     last = (
         f"worker {status.worker} reported last {facts.now - status.at:.0f} s ago: {status.state}"
-        + (f", {status.reason}" if status.reason else "")
         if status
         else "no worker has reported this stream"
     )
-    if not facts.pollers:
-        finding = facts.finding
     if finding:
         return "not loaded", "NOT_LOADED", finding
     if not facts.pollers:
@@ -158,8 +184,10 @@ def _diagnosis(
     rules = facts.connector.streams.get(stream) if facts.connector else None
     read_up_to = status.read_up_to if status else None
     since = status.since if status else None
-    if since is None and status and cause.code in {"NO_WORKER", "UNOWNED", "STALE"}:
-        since = read_up_to if cause.code == "STALE" else status.at
+    if status and cause.code in {"NO_WORKER", "UNOWNED"}:
+        since = status.at
+    elif cause.code == "STALE":
+        since = read_up_to
     owner = facts.connector.owner if facts.connector else None
     return Diagnosis(
         connector=facts.name,
@@ -185,6 +213,8 @@ def _diagnosis(
 def _remarks(facts: ConnectorFacts, status: StreamStatus | None, cause: Cause) -> Iterable[str]:
     if status and status.cause and cause.code == status.code:
         yield f"The last request failed as {status.cause}. {cause_of(status.cause).meaning}"
+    if status and status.code and cause.code in {"NO_WORKER", "UNOWNED"}:
+        yield f"Before that: {cause_of(status.code).meaning} ({status.code})"
     if facts.finding and cause.code not in {"NOT_LOADED", "CONFIG_REFUSED"}:
         yield f"The file on this machine is not valid: {facts.finding}"
 

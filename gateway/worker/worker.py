@@ -26,8 +26,10 @@ from gateway.kafka.connection import bootstrap_servers
 from gateway.messages import commands
 from gateway.messages.topics import COMMANDS
 from gateway.observability import blocked_commits, tracing
+from gateway.observability.diagnosis import Diagnosis
 from gateway.observability.health_server import HealthServer, ReadinessCheck
 from gateway.observability.page_snapshot import Snapshot
+from gateway.operations.diagnose import diagnose_worker
 from gateway.operations.explain import explain_stored_record
 from gateway.operations.notifier import Notifier, worker_id
 from gateway.operations.read_status import read_status
@@ -83,6 +85,7 @@ class Worker:
     _provider_cache: ProviderCache | None = None
     _notifier: Notifier = field(init=False)
     _config_reloader: ConfigReloader = field(init=False)
+    _reporter: StatusReporter = field(init=False)
 
     def __post_init__(self) -> None:
         self._notifier = Notifier(worker_id(self.settings), BackgroundWriter(self.settings))
@@ -94,6 +97,7 @@ class Worker:
             self._notifier,
             has_poll_role="poll" in self.roles,
         )
+        self._reporter = self._build_reporter()
 
     def stop(self, signal_number: int = 0) -> None:
         """Finish the work in progress and end.
@@ -158,7 +162,7 @@ class Worker:
                 group.create_task(
                     monitor_brokers(self.settings, self.roles), name="monitor brokers"
                 ),
-                group.create_task(self._reporter().run(), name="report"),
+                group.create_task(self._reporter.run(), name="report"),
                 group.create_task(self._notifier.writer.run(), name="notify"),
                 group.create_task(self._config_reloader.run(), name="reload"),
                 group.create_task(renew_certificates(), name="renew certificates"),
@@ -235,7 +239,7 @@ class Worker:
             if command_partition(name, COMMANDS.partitions) in self._partitions
         }
 
-    def _reporter(self) -> StatusReporter:
+    def _build_reporter(self) -> StatusReporter:
         return StatusReporter(
             self._notifier.worker,
             tuple(sorted(self.roles)),
@@ -261,6 +265,7 @@ class Worker:
             roles=tuple(sorted(self.roles)),
             titles={name: connector.title for name, connector in self.fleet.connectors.items()},
             not_loaded=self._not_loaded(),
+            diagnoses=self._diagnoses,
             paused=frozenset(
                 (stream.connector.connector, stream.stream)
                 for stream in streams
@@ -275,6 +280,11 @@ class Worker:
                 },
             },
         )
+
+    def _diagnoses(self) -> list[Diagnosis]:
+        """Return what is wrong with each stream of this worker, and with files that do not load."""
+        statuses = list(self._reporter.collect_statuses())
+        return diagnose_worker(self.settings.connectors, self.fleet.connectors, statuses)
 
     def _start_problems(self) -> dict[tuple[str, str], str]:
         """Return why streams cannot start, by connector and stream."""

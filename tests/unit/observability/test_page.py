@@ -260,7 +260,8 @@ def test_landmarks_and_tables_have_names_of_their_own(tree):
 def test_bad_states_link_to_their_runbooks(folder: str):
     snapshot = Snapshot(runbooks=folder, not_loaded={"dd": "dd.yaml:1:1: bad"})
     tree = html.fromstring(render(fleet(), snapshot, NOW))
-    links = tree.xpath("//td[@class='bad']/a/@href | //main/ul//a/@href")
+    found = tree.xpath("//td[@class='bad']/a/@href | //main/ul//a/@href")
+    links = [link for link in found if not link.startswith("/why")]
     # The days on which certificates and tables end are marked too, and have no state to link.
     assert len(links) >= 4
     names = {link.removeprefix(folder.rstrip("/") + "/") for link in links}
@@ -365,3 +366,10 @@ def test_page_names_the_institution_that_is_not_called() -> None:
     assert "open: not called (uni-a)" in text
     assert text.count("registry not answering") == 1
     assert text.count("fresh") == 2
+
+
+def test_bad_states_link_to_the_page_that_says_why(tree):
+    rows = tree.xpath('//section[@aria-labelledby="streams"]//tbody/tr')
+    (link,) = rows[1].xpath("td[@class='bad']/a")
+    assert link.get("href") == "/why?connector=bb-catalogue&stream=programmes"
+    assert not rows[0].xpath("td[2]/a")

@@ -16,7 +16,9 @@ from lxml import html
 from gateway.observability.explanation_page import render_explanation
 from gateway.observability.page_snapshot import Snapshot
 from gateway.observability.status_page import render
+from gateway.observability.why_page import render_why
 from tests.unit.observability.test_page import NOW, fleet
+from tests.unit.observability.test_why_page import DIAGNOSES
 
 pytestmark = pytest.mark.browser
 AXE = Path(os.environ.get("GATEWAY_TEST_AXE", ""))
@@ -40,11 +42,12 @@ def pages() -> dict[str, str]:
     )
     return {
         "status": str(render(fleet(), snapshot, NOW)),
+        "why": str(render_why("aa-awards", "", DIAGNOSES, "/runbooks", NOW)),
         "explanation": str(render_explanation("aa-awards", "7", "level: 6 " * 40, ["aa-awards"])),
     }
 
 
-@pytest.mark.parametrize("name", ["status", "explanation"])
+@pytest.mark.parametrize("name", ["status", "why", "explanation"])
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [320, 768, 1280])
 def test_axe_finds_nothing(
