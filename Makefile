@@ -5,7 +5,7 @@ BIN := .venv/bin
 # The tests start many processes, which start faster when Python keeps compiled modules.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test unit check first-run wheel bench peers growth scale tutorials docs dashboards alerts quiet-hour golden schemas lock kafka-lock faults privacy attacks fuzz hostile soak clean
+.PHONY: help demo test unit check first-run wheel bench peers growth scale tutorials deploy-check docs dashboards alerts quiet-hour golden schemas lock kafka-lock faults privacy attacks fuzz hostile soak clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ \
@@ -105,6 +105,15 @@ schemas: .venv/installed  ## write schemas/ and the generated pages again
 docs: .venv-docs/installed  ## build the documentation in site/; a broken link fails
 	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build
 
+.venv-deploy/installed: requirements-deploy.lock tests/deploy/install_tools.sh
+	@test -x .venv-deploy/bin/python || $(PYTHON) -m venv .venv-deploy
+	@.venv-deploy/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-deploy.lock
+	@bash tests/deploy/install_tools.sh .venv-deploy/bin
+	@touch $@
+
+deploy-check: .venv/installed .venv-deploy/installed  ## check deploy/ with helm, kubeconform, hadolint, compose and promtool; a missing tool is skipped with a reason
+	@PATH="$(CURDIR)/.venv-deploy/bin:$$PATH" $(BIN)/python -m pytest -q -rs -m "not slow" tests/deploy
+
 faults: .venv/installed  ## run the fault tests: kills, freezes, full disks, planted defects (30 minutes)
 	@$(BIN)/python -m pytest -q tests/faults
 
@@ -121,6 +130,7 @@ lock: .venv/installed  ## renew the locked dependencies
 	@$(BIN)/python -m pip install --quiet uv
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --extra local --extra validate --extra otel --group dev pyproject.toml -o requirements-dev.lock
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --group pyproject.toml:docs -o requirements-docs.lock
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --group pyproject.toml:deploy -o requirements-deploy.lock
 
 fuzz: .venv/installed  ## fuzz what reads foreign data for FUZZ_SECONDS (10 minutes), from FUZZ_SEED
 	@$(BIN)/python tests/fuzz/run_fuzz.py
@@ -133,4 +143,4 @@ kafka-lock: .venv/installed  ## renew the locked jars of the local Kafka
 
 clean:  ## remove everything that was built or started here
 	@-$(BIN)/gateway kafka wipe --yes
-	@rm -rf .venv .venv-docs site .gateway .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf .venv .venv-docs .venv-deploy site .gateway .mypy_cache .ruff_cache .pytest_cache .hypothesis
