@@ -34,6 +34,7 @@ from gateway.kafka import topic_admin
 from gateway.local import broker as kafka
 from gateway.messages.topics import QUALIFICATIONS_TOPIC, REJECTIONS, TOPICS
 from gateway.pipeline.digest_table import DigestTable
+from gateway.pipeline.garbage_collector import tune_garbage_collector
 from gateway.pipeline.harmonise_stage import CONSUMER_GROUP
 from gateway.pipeline.loaded_config import load_config
 from gateway.pipeline.page_writer import select_changes
@@ -58,6 +59,7 @@ async def polled(size: int) -> Row:
 
 async def simulated(size: int) -> Row:
     """Add ``size`` records page by page as a poller does, then compare them again unchanged."""
+    tune_garbage_collector()  # as a worker does
     known, empty = DigestTable(), peak_rss()
     costs: list[float] = []
     for _ in range(2):

@@ -23,6 +23,7 @@ from bench.stage import broker, peak_rss
 from gateway.fetch.registry_client import RegistryClient
 from gateway.fetch.secrets import FileSecrets
 from gateway.kafka import topic_admin
+from gateway.pipeline.garbage_collector import tune_garbage_collector
 from gateway.pipeline.loaded_config import load_config
 from gateway.pipeline.poll import PollContext, poll_once
 from gateway.pipeline.stream_state import StreamState
@@ -64,7 +65,10 @@ def scanning(folder: Path, port: int, name: str = "bench-peers") -> None:
 
 
 async def measure(bootstrap: str, size: int, name: str = "bench-peers") -> Polled:
-    """Poll a registry of ``size`` records twice and take over its stream once."""
+    """Poll a registry of ``size`` records twice and take over its stream once.
+
+    The garbage collector is set as in a worker.
+    """
     settings = Settings(kafka_bootstrap=bootstrap)
     await topic_admin.create_missing(settings)
     with tempfile.TemporaryDirectory() as place, registry.running(size) as port:
@@ -74,6 +78,7 @@ async def measure(bootstrap: str, size: int, name: str = "bench-peers") -> Polle
             update={"connectors": folder / "connectors", "pseudonym_key": SecretStr(KEY)}
         )
         connector = load_config(settings).connectors[name]
+        tune_garbage_collector()
         costs: list[float] = []
         async with RegistryClient(connector, FileSecrets(folder), "production") as client:
             first = StreamState(settings, f"{connector.connector}-first", STREAM)

@@ -69,7 +69,7 @@ def _credits(tables: Tables) -> dict[str, list[dict[str, Any]]]:
                 "until": str(unit.until or LAST),
                 "ects": float(unit.ects),
             }
-            for name in unit.also or (unit.unit,):
+            for name in {unit.unit, *unit.also}:
                 found.setdefault(f"{mapping.country}|{name}", []).append(row)
     return found
 

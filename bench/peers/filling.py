@@ -18,8 +18,9 @@ async def fill(
     count: int,
     partitions: int = 4,
     connectors: Sequence[str] = ("bench-peers",),
+    kind: str = "few",
 ) -> None:
-    """Write ``count`` records, one connector after the other, spread over the partitions.
+    """Write ``count`` records of one set, one connector after the other, spread over the partitions.
 
     A missing topic is created.
     """
@@ -33,7 +34,7 @@ async def fill(
     )
     await producer.start()
     batches = [producer.create_batch() for _ in range(partitions)]
-    for number, (native_id, body) in enumerate(bodies(count)):
+    for number, (native_id, body) in enumerate(bodies(count, kind=kind)):
         raw = RawRecord(
             connector=connectors[number % len(connectors)],
             stream="programmes",

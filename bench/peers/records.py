@@ -1,11 +1,15 @@
 """Generate the records of the comparison, each of about 1.2 KB.
 
-Two of a hundred records are invalid. The same number always gives the same bytes.
+There are two sets. In ``few``, records share a few hundred days and amounts, as a catalogue of
+programmes does. In ``any``, each record has a day of its own in ten years, and any amount of
+credits, hours and months, as awards have. Two of a hundred records are invalid. The same number
+always gives the same bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import date, timedelta
 
 import orjson
 
@@ -29,6 +33,10 @@ OUTCOMES = (
     "Designs, documents and defends a solution together with others",
     "Works by the law, the safety rules and the ethics of the profession",
 )
+INVALID_DAY = 13
+"""The records of each hundred with this number have a day that does not exist."""
+FIRST_DAY = date(2012, 1, 1)
+DAYS = 3_653
 SPACE = 7 * 3 * 4 * 3 * 25
 """The number of records after which the combinations repeat with other identifiers."""
 
@@ -76,15 +84,38 @@ def record(number: int) -> dict[str, object]:
         "status": {"code": "ACTIVE", "since": "2020-01-01", "by": "registrar"},
         "places": {"funded": number % 90, "paid": number % 60, "campus": "Main"},
     }
-    if number % 100 == 13:
+    if number % 100 == INVALID_DAY:
         made["begins"] = "31.02.2021"
     elif number % 100 == 57:
         del made["title"]
     return made
 
 
-def bodies(count: int, start: int = 0) -> Iterator[tuple[str, bytes]]:
-    """Yield native ids with their records."""
+def any_record(number: int) -> dict[str, object]:
+    """Return the record of this number with any day and any amount."""
+    made = record(number)
+    old = number // 84 % 3 != 0
+    day = FIRST_DAY + timedelta(days=number * 7_919 % DAYS)
+    amount = 20 + number * 6_271 % 160 + (0.5 if number % 10 == 0 else 0)
+    points = amount * 1.5 if old else amount
+    made["credits"] = {
+        "value": amount,
+        "unit": "KP" if old else "ECTS",
+        "hours": int(points * (2_500 + number * 4_447 % 500) / 100),
+    }
+    made["months"] = max(12, int(points / 5)) + number % 7
+    if number % 100 != INVALID_DAY:
+        made["begins"] = f"{day:%d.%m.%Y}"
+    return made
+
+
+RECORDS: dict[str, Callable[[int], dict[str, object]]] = {"few": record, "any": any_record}
+"""The sets of records by name."""
+
+
+def bodies(count: int, start: int = 0, kind: str = "few") -> Iterator[tuple[str, bytes]]:
+    """Yield native ids with their records of one set."""
+    make = RECORDS[kind]
     for number in range(start, start + count):
-        made = record(number)
+        made = make(number)
         yield str(made["programmeId"]), orjson.dumps(made)
