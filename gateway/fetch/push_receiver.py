@@ -396,8 +396,13 @@ async def _send_continue(request: web.Request) -> None:
 
 
 async def ignore_expectation(request: web.Request) -> web.Response | None:
-    """Refuse an unknown ``Expect``, and leave ``100-continue`` to the receiver."""
-    if request.headers.get("Expect", "").lower() != "100-continue":
+    """Refuse an unknown ``Expect``, and leave ``100-continue`` to the receiver.
+
+    Only HTTP/1.1 knows expectations (RFC 9110, section 10.1.1). The port refuses calls of unknown
+    versions later, in words of their own.
+    """
+    is_known = request.headers.get("Expect", "").lower() == "100-continue"
+    if request.version == aiohttp.HttpVersion11 and not is_known:
         return web.Response(status=417, text="Expect may be 100-continue only\n")
     return None
 

@@ -24,6 +24,10 @@ from tests.support.fuzz_targets import TARGETS
 
 FOUND: dict[str, tuple[str, bytes]] = {
     "a call of HTTP 0.9": ("push", b"\1\0\0GET /json?1\r\nHost: localhost\r\n\r\n"),
+    "a call of HTTP 0.9 with an expectation": (
+        "push",
+        b"\1\0\0GET /json HTTP/0.9\r\nHost: localhost\r\nExpect: a\r\n\r\n",
+    ),
     "a signed part whose namespace is no absolute address": (
         "signed_messages",
         (

@@ -27,21 +27,34 @@ def test_signed_part_without_a_canonical_form_is_refused(namespace: str, place: 
     assert stored == []
 
 
-@pytest.mark.parametrize("line", ["GET /json", "POST /json HTTP/0.9", "POST /json HTTP/2.0"])
-def test_call_of_another_version_of_http_is_refused(line: str) -> None:
+@pytest.mark.parametrize(
+    "line",
+    ["GET /json", "POST /json HTTP/0.9", "POST /json HTTP/2.0", "POST /none HTTP/0.9"],
+)
+@pytest.mark.parametrize("field", ["", "Expect: cake\r\n", "Expect: 100-continue\r\n"])
+def test_call_of_another_version_of_http_is_refused(line: str, field: str) -> None:
     answer = fuzz_push._port().send(
-        f"{line}\r\nHost: x\r\nContent-Length: 0\r\n\r\n".encode(), is_complete=False
+        f"{line}\r\nHost: x\r\n{field}Content-Length: 0\r\n\r\n".encode(), is_complete=False
     )
     assert fuzz_push.read_answers(answer) == [505]
     assert b"HTTP/1.1" in answer.partition(b"\r\n\r\n")[2]
 
 
-@pytest.mark.parametrize("version", ["1.0", "1.1"])
-def test_call_of_a_usual_version_is_served(version: str) -> None:
+@pytest.mark.parametrize(
+    ("version", "field", "status"),
+    [
+        ("1.0", "", 200),
+        ("1.1", "", 200),
+        ("1.0", "Expect: cake\r\n", 200),
+        ("1.1", "Expect: cake\r\n", 417),
+    ],
+)
+def test_call_of_a_usual_version_is_served(version: str, field: str, status: int) -> None:
     body = b'{"items": [{"id": "1", "title": "Award"}]}'
-    head = f"POST /json HTTP/{version}\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+    length = f"Content-Length: {len(body)}\r\nConnection: close\r\n"
+    head = f"POST /json HTTP/{version}\r\nHost: x\r\n{field}{length}\r\n"
     answer = fuzz_push._port().send(head.encode() + body, is_complete=True)
-    assert fuzz_push.read_answers(answer) == [200]
+    assert fuzz_push.read_answers(answer) == [status]
 
 
 @pytest.mark.parametrize("error", [KeyError("Kari"), RecursionError(), AttributeError("Kari")])
