@@ -340,7 +340,21 @@ def test_commands_have_a_pod_with_the_configuration_of_the_workers():
         )
         assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
         assert "ingress" not in policy["spec"]
-        assert not any("ipBlock" in to for to in destinations(policy))
+        reaches_registries = any("ipBlock" in to for to in destinations(policy))
+        assert reaches_registries is (name == "auditor")
+
+
+@needs_helm
+def test_only_pods_that_need_secrets_of_registries_mount_them():
+    secrets = "--set=registrySecrets[0].secret=s,registrySecrets[0].key=k"
+    made = rendered(ALL_COMMANDS, f"{secrets},registrySecrets[0].path=aa-awards/key")
+    mounting = {
+        name
+        for name, pod in deployments(made).items()
+        if "/run/secrets/gateway"
+        in {one["mountPath"] for one in pod["containers"][0]["volumeMounts"]}
+    }
+    assert mounting == {"demo-poll", "demo-harmonise", "demo-auditor", "demo-eraser"}
 
 
 @needs_helm

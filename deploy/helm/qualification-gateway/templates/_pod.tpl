@@ -1,6 +1,7 @@
 {{- /*
 The parts that the pods of workers and of commands share.
-Each takes a dict: root, user (the KafkaUser), path (the value that names it).
+Each takes a dict: root, user (the KafkaUser), path (the value that names it), secrets (whether the pod gets the
+secrets of the registries).
 */ -}}
 
 {{- define "gateway.podSecurity" -}}
@@ -82,6 +83,9 @@ certificate
 - {name: kafka-ca, mountPath: /run/kafka-ca, readOnly: true}
 {{- end }}
 - {name: pseudonym-keys, mountPath: /run/pseudonym-keys, readOnly: true}
+{{- if and .secrets $values.registrySecrets }}
+- {name: registries, mountPath: /run/secrets/gateway, readOnly: true}
+{{- end }}
 {{- if $values.files.git.repository }}
 - {name: files, mountPath: /srv/files, readOnly: true}
 {{- end }}
@@ -130,6 +134,18 @@ certificate
       {{- with $values.pseudonymKey.previousKey }}
       - {key: {{ . | quote }}, path: previous}
       {{- end }}
+{{- if and .secrets $values.registrySecrets }}
+- name: registries
+  projected:
+    defaultMode: 0440
+    sources:
+      {{- range $values.registrySecrets }}
+      - secret:
+          name: {{ .secret | quote }}
+          items:
+            - {key: {{ .key | quote }}, path: {{ .path | quote }}}
+      {{- end }}
+{{- end }}
 {{- with $values.files.connectors }}
 - name: connectors
   {{- toYaml . | nindent 2 }}
