@@ -127,6 +127,7 @@ def test_alerts_are_complete_and_have_runbooks():
         runbook = Path(alert["annotations"]["runbook"])
         text = (DEPLOY.parent / runbook).read_text()
         assert alert["annotations"]["runbook_url"] == f"https://runbooks.example.org/{runbook.name}"
+        assert re.search(r"gateway (why|status)\b", alert["annotations"]["why"])
         assert text.startswith(f"# {alert['alert']}\n")
         assert re.findall(r"^## (.*)$", text, re.MULTILINE) == [
             "What it means",
