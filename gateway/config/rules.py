@@ -320,7 +320,7 @@ class MappingRule(ConfigModel, title="Rule"):
     pick: PickOne | None = Field(
         None,
         description="The value to take when there are several, first or last; "
-        "without it, several values are ambiguous",
+        "without it, several values are ambiguous, except for one country in several spellings",
     )
     framework: str | None = Field(
         None,

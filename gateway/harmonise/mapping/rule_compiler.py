@@ -230,7 +230,7 @@ class RuleCompiler:
         )
         if target.value_type in {"texts", "integers"}:
             return rule_functions.many_values(select, convert, self.nulls)
-        return rule_functions.single_value(select, convert, self.nulls, name, rule.pick)
+        return rule_functions.single_value(select, convert, self.nulls, target, rule.pick)
 
     def _expression(self, text: str, place: tuple[str | int, ...]) -> Evaluate:
         return self._select(text, place).run

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from gateway.config.countries import COUNTRIES
 from gateway.config.expressions.compiler import (
     CompiledExpression,
     Context,
@@ -18,6 +19,7 @@ from gateway.config.expressions.compiler import (
     is_element,
     text_of,
 )
+from gateway.config.target_fields import TargetField
 from gateway.harmonise.mapping.achievement import Judge, select_achieved
 from gateway.harmonise.part_ids import number_parts
 from gateway.harmonise.values.text import Convert
@@ -245,17 +247,21 @@ def single_value(
     select: CompiledExpression,
     conversion: Conversion,
     nulls: frozenset[str],
-    name: str,
+    target: TargetField,
     pick: str | None,
 ) -> CompiledRule:
-    """Return the rule for one value. Without ``pick``, several values raise ``FieldRejected``."""
-    run, convert = select.run, conversion.convert
+    """Return the rule for one value. Without ``pick``, several values raise ``FieldRejected``.
+
+    A country that is written several times is one value, also in capitals and small letters.
+    """
+    run, convert, name = select.run, conversion.convert, ".".join(target.path)
+    is_country = target.cast == "country"
 
     def fill(node: Any, context: Context, state: MappingState) -> Any:
         found = run(node, context)
         if len(found) > 1:
             found = [value for value in found if not is_empty(value, nulls)]
-            if len(found) > 1 and pick is None:
+            if len(found) > 1 and pick is None and not (is_country and _are_one_country(found)):
                 raise FieldRejected(
                     "map",
                     name,
@@ -270,6 +276,11 @@ def single_value(
         return None if is_empty(value, nulls) else convert(value, state)
 
     return SingleValue(fill, select, conversion, nulls) if pick is None else CompiledRule(fill)
+
+
+def _are_one_country(values: list[Any]) -> bool:
+    codes = (text_of(value).strip().upper() for value in values)
+    return len({COUNTRIES.get(code, code) for code in codes}) == 1
 
 
 def many_values(

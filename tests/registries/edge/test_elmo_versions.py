@@ -142,8 +142,15 @@ def test_no_country_is_guessed(country):
     assert accepted(found).record.eqf_level is None
 
 
-def test_one_country_with_other_codes_counts():
-    country = '<country type="ISO">NO</country><country type="UN">578</country>'
+@pytest.mark.parametrize(
+    "country",
+    [
+        '<country type="ISO">NO</country><country type="UN">578</country>',
+        "<country>NO</country><country>no</country>",
+        "<country>no</country>",
+    ],
+)
+def test_one_country_with_other_codes_counts(country):
     assert accepted(outcome(elmo(course(), country=country))).provenance.country == "NO"
 
 
@@ -180,7 +187,7 @@ def test_a_national_level_is_read_in_the_issuers_country(country, value, framewo
     assert (record.nqf_framework, record.nqf_level, record.eqf_level) == (framework, value, eqf)
 
 
-@pytest.mark.parametrize("country", ["ES", "CH", "UA", "GB", "BE"])
+@pytest.mark.parametrize("country", ["ES", "es", "CH", "UA", "GB", "BE"])
 def test_a_national_level_without_one_framework_is_not_guessed(country):
     document = elmo(course(more=level("NQF", "6")), country=f"<country>{country}</country>")
     assert accepted(outcome(document)).record.eqf_level is None
