@@ -37,6 +37,7 @@ WithSources = Annotated[
     bool, typer.Option("--sources", help="Show each source in full, with its address.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_LEAST_AMOUNT = Decimal("0.01")
 QUESTION_COLUMNS = ("country", "framework", "level", "date")
 ANSWER_COLUMNS = ("eqf_level", "reason", "table_version", "source", "remark")
 
@@ -126,12 +127,10 @@ def convert_credits(
     from gateway.cli.country_argument import read_country
     from gateway.errors import UsageError
 
+    sector = sector.strip().upper() if sector else None
     if sector not in {None, "HE", "VET", "GEN"}:
         raise UsageError(f"--sector: expected HE, VET or GEN, found {sector}")
-    try:
-        number = Decimal(amount)
-    except InvalidOperation:
-        raise UsageError(f"AMOUNT: expected a number, such as 60 or 7.5, found {amount}") from None
+    number = _read_amount(amount)
     tables, day = _tables(mappings), parse_day(on)
     country = read_country(country, tables)
     found = tables.credits(country, unit, number, sector, day, per_year=per_year)
@@ -140,6 +139,20 @@ def convert_credits(
     else:
         lines = _credit_lines(found, tables, in_full=sources)
         print_lines(_credit_headline(found, number, unit), lines)
+
+
+def _read_amount(text: str) -> Decimal:
+    from gateway.errors import UsageError
+    from gateway.harmonise.tables.credits import MAX_AMOUNT
+
+    expected = f"expected a number from {_LEAST_AMOUNT} to {MAX_AMOUNT}, such as 60 or 7.5"
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        raise UsageError(f"AMOUNT: {expected}, found {text}") from None
+    if not (number.is_finite() and _LEAST_AMOUNT <= number <= MAX_AMOUNT):
+        raise UsageError(f"AMOUNT: {expected}, found {text}")
+    return number
 
 
 def _tables(mappings: Path | None) -> Tables:

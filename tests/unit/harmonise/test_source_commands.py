@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gateway.cli.tables import app
+from gateway.errors import UsageError
 
 FILE = """country: XX
 name: X
@@ -124,3 +125,15 @@ def test_the_shipped_tables_say_it_of_the_united_kingdom(code: str):
     answer = CliRunner().invoke(app, words).output
     assert "EQF 6" in answer
     assert "outside the EQF since 31 December 2020" in answer
+
+
+@pytest.mark.parametrize("sector", ["he", "He", " HE "])
+def test_a_sector_is_read_in_any_case(ask, sector):
+    assert "5.00 ECTS credits" in ask("credits", "XX", "good", "10", "--sector", sector)
+
+
+@pytest.mark.parametrize("amount", ["1e400", "1e-400", "NaN", "inf", "0", "-5", "x", "1000001"])
+def test_an_amount_out_of_range_is_one_message(amount):
+    with pytest.raises(UsageError, match=r"expected a number from 0\.01 to 1000000") as told:
+        CliRunner().invoke(app, ["credits", "XX", "good", "--", amount], catch_exceptions=False)
+    assert str(told.value).endswith(f"found {amount}")
