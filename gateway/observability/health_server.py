@@ -31,6 +31,7 @@ from gateway.observability.health_access import HealthAccess
 from gateway.observability.page_layout import RELOAD_SECONDS, STYLE_HASH
 from gateway.observability.page_snapshot import Snapshot
 from gateway.observability.status_page import render
+from gateway.observability.unmapped_page import render_unmapped
 from gateway.observability.why_page import render_why, why_of
 from gateway.settings import SHIPPED, Settings
 
@@ -134,6 +135,7 @@ class HealthServer:
                 web.get("/readyz", self._readyz),
                 web.get("/metrics", self._metrics),
                 web.get("/why", self._why),
+                web.get("/unmapped", self._unmapped),
                 web.get("/runbooks/{name:[A-Za-z]+}.md", _runbook),
                 *([web.get("/explain", self._explain_endpoint)] if self._explain else []),
             ]
@@ -215,7 +217,11 @@ class HealthServer:
         explains = self._explain is not None and self._access.has_token
         reloads = request.query.get("reload") != "no"
         snapshot = replace(
-            self._snapshot(), explains=explains, runbooks=self._runbooks, reloads=reloads
+            self._snapshot(),
+            explains=explains,
+            shows_values=self._access.has_token,
+            runbooks=self._runbooks,
+            reloads=reloads,
         )
         async with self._rendering:
             page = render(self._registry, snapshot, time.time())
@@ -235,6 +241,14 @@ class HealthServer:
             )
             return web.Response(text=text, status=404)
         page = render_why(connector, stream, found, self._runbooks, time.time())
+        return web.Response(text=page, content_type="text/html", charset="utf-8")
+
+    async def _unmapped(self, request: web.Request) -> web.Response:
+        """Return the values that no table contains, to holders of the token."""
+        if refusal := self._access.refuse_host(request) or self._access.refuse(request):
+            return refusal
+        await self._refresh_readings()
+        page = render_unmapped(self._snapshot().unmapped(), time.time())
         return web.Response(text=page, content_type="text/html", charset="utf-8")
 
     async def _explain_endpoint(self, request: web.Request) -> web.Response:

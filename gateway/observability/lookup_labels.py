@@ -56,17 +56,24 @@ def unmapped_values(
     rejected: Rejected | None = None,
 ) -> tuple[UnmappedValue, ...]:
     """Return one entry for each value that no table contains."""
+    return tuple((country, table) for table, _ in unmapped_fields(lookups, issues, rejected))
+
+
+def unmapped_fields(
+    lookups: Iterable[Lookup], issues: Iterable[Issue] = (), rejected: Rejected | None = None
+) -> list[tuple[str, str]]:
+    """Return the table and the field of each value that no table contains."""
     unmapped = [
-        (country, _table_name(lookup.table) if lookup.version else lookup_kind(lookup.field))
+        (_table_name(lookup.table) if lookup.version else lookup_kind(lookup.field), lookup.field)
         for lookup in lookups
         if lookup.reason in UNKNOWN
     ]
     unmapped += [
-        (country, lookup_kind(issue.field)) for issue in issues if issue.code == "unmapped"
+        (lookup_kind(issue.field), issue.field) for issue in issues if issue.code == "unmapped"
     ]
     if rejected and rejected.stage == "table" and rejected.reason in UNKNOWN:
-        unmapped.append((country, lookup_kind(rejected.field)))
-    return tuple(unmapped)
+        unmapped.append((lookup_kind(rejected.field), rejected.field))
+    return unmapped
 
 
 def lookup_kind(field: str) -> str:

@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 
 from gateway.observability.diagnosis import Diagnosis
 from gateway.observability.page_snapshot import Snapshot
+from gateway.observability.unmapped_samples import UnmappedSample
 
 READ_TIMEOUT_SECONDS = 2.0
 
@@ -33,6 +34,7 @@ class _SnapshotMessage(msgspec.Struct):
     problems: list[tuple[str, str, str]]
     not_loaded: dict[str, str]
     diagnoses: list[Diagnosis] = []
+    unmapped: list[UnmappedSample] = []
 
 
 def encode_snapshot(snapshot: Snapshot) -> bytes:
@@ -49,6 +51,7 @@ def encode_snapshot(snapshot: Snapshot) -> bytes:
             problems,
             dict(snapshot.not_loaded),
             list(snapshot.diagnoses()),
+            list(snapshot.unmapped()),
         )
     )
 
@@ -73,6 +76,7 @@ def merge_snapshots(parts: Iterable[bytes]) -> Snapshot:
         },
         not_loaded={name: text for answer in answers for name, text in answer.not_loaded.items()},
         diagnoses=lambda: diagnoses,
+        unmapped=lambda: [sample for answer in answers for sample in answer.unmapped],
     )
 
 

@@ -20,6 +20,7 @@ _LINKS = (
     ("#rejections", "Rejections"),
     ("#registries", "Registries"),
     ("#mapping", "Mapping"),
+    ("#unmapped", "Unmapped"),
     ("#coverage", "Coverage"),
     ("#kafka", "Kafka"),
     ("/metrics", "Metrics"),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from gateway.observability.diagnosis import Diagnosis
 from gateway.observability.metric_readings import Stream
+from gateway.observability.unmapped_samples import UnmappedSample
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,10 @@ class Snapshot:
     """The connectors whose file is not valid, each with one finding."""
     diagnoses: Callable[[], Sequence[Diagnosis]] = tuple
     """Returns what is wrong with each stream of this worker. Called only for the page of it."""
+    unmapped: Callable[[], Sequence[UnmappedSample]] = tuple
+    """Returns values that no table contains."""
+    shows_values: bool = False
+    """Whether the health server answers ``/unmapped``."""
     runbooks: str = ""
     """The address of the folder of runbooks. Blank if there is none."""
     reloads: bool = False

@@ -28,6 +28,7 @@ from gateway.observability.page_sections import (
     streams_section,
 )
 from gateway.observability.page_snapshot import Snapshot
+from gateway.observability.unmapped_page import hidden_note, unmapped_section
 from gateway.observability.why_page import why_address
 
 LATE_AFTER_INTERVALS = 3
@@ -42,11 +43,18 @@ def render(registry: CollectorRegistry, snapshot: Snapshot, now: float) -> str:
     """Return the status page as HTML. ``now`` is a Unix time."""
     readings = MetricReadings(registry)
     states = {stream: _state(readings, snapshot, stream, now) for stream in readings.streams()}
+    samples = snapshot.unmapped()
     sections = [
         streams_section(readings, snapshot, states, now),
         rejections_section(readings),
         registries_section(readings, now, snapshot.runbooks),
         mapping_section(readings, now),
+        unmapped_section(
+            samples,
+            now,
+            shows_persons=False,
+            more=hidden_note(samples, has_token=snapshot.shows_values),
+        ),
         coverage_section(readings),
         kafka_section(readings, now, snapshot.runbooks),
     ]

@@ -26,6 +26,7 @@ from gateway.messages.topics import (
 )
 from gateway.observability import lookup_labels
 from gateway.pipeline.processed_record import ProcessedRecord
+from gateway.pipeline.unmapped_notes import note_unmapped
 from gateway.pseudonym_keys import CREDENTIAL_ID_AUDIENCE, ESC_AUDIENCE, PseudonymKeys, load_keys
 from gateway.records import Accepted, Document, Provenance, RawRecord, Rejected, Withheld
 from gateway.render import render
@@ -125,6 +126,7 @@ class RecordProcessor:
             return withheld
         if isinstance(outcome, Rejected):
             country = outcome.country or harmoniser.connector.country
+            note_unmapped(harmoniser.connector, raw, country, rejected=outcome)
             return self._reject(record, raw, with_row(outcome, raw, stream), country)
         # 3. Render.
         country = outcome.provenance.country or harmoniser.connector.country
@@ -145,6 +147,9 @@ class RecordProcessor:
             return self._reject(record, raw, rejected)
         # 4. Add the headers.
         result = self._accept(raw, rendered, country)
+        if result.unmapped_values:
+            provenance = rendered.provenance
+            note_unmapped(harmoniser.connector, raw, country, provenance.lookups, provenance.issues)
         # 5. Add tombstones.
         if self._previous_keys:
             result.outgoing += self._tombstones_under_old_keys(raw, stream)

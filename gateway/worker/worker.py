@@ -29,6 +29,7 @@ from gateway.observability import blocked_commits, tracing
 from gateway.observability.diagnosis import Diagnosis
 from gateway.observability.health_server import HealthServer, ReadinessCheck
 from gateway.observability.page_snapshot import Snapshot
+from gateway.observability.unmapped_samples import SAMPLES
 from gateway.operations.diagnose import diagnose_worker
 from gateway.operations.explain import explain_stored_record
 from gateway.operations.notifier import Notifier, worker_id
@@ -220,6 +221,8 @@ class Worker:
 
     async def _apply_config(self, config: LoadedConfig, changed: frozenset[str]) -> None:
         """Continue with a new configuration. ``changed`` names the connectors that changed."""
+        if config.tables.digest != self.fleet.tables.digest:
+            SAMPLES.clear()
         self.fleet = config
         if self._provider_cache:
             self._provider_cache.set_harmonisers(tuple(config.harmonisers.values()))
@@ -266,6 +269,7 @@ class Worker:
             titles={name: connector.title for name, connector in self.fleet.connectors.items()},
             not_loaded=self._not_loaded(),
             diagnoses=self._diagnoses,
+            unmapped=SAMPLES.recent,
             paused=frozenset(
                 (stream.connector.connector, stream.stream)
                 for stream in streams
