@@ -181,6 +181,7 @@ def values_of(path: str, value: object) -> dict[str, Any]:
         ("image.pullPolicy", "always"),
         ("imagePullSecrets", ["pull"]),
         ("stage", "prod"),
+        ("accept", "key"),
         ("connectors", "fi-virta"),
         ("connectors", ["fi-virta.yaml"]),
         ("kafka.bootstrap", "broker"),
@@ -258,6 +259,7 @@ def test_helm_lints_the_chart(values: tuple[str, ...]):
             ),
             "files.git.image: name the image of git-sync",
         ),
+        ((*NEEDED, "--set=accept=new-key"), "accept: set roles.poll.replicas to 1"),
         ((*NEEDED, *GIT, VOLUMES[0]), "files.connectors and files.git.repository: set one"),
         ((*NEEDED, *GIT, VOLUMES[1]), "files.mappings and files.git.mappings: set one"),
         ((*NEEDED, "--set=roles.poll.replicas=two"), "got string, want integer"),
@@ -375,6 +377,20 @@ def test_pods_of_commands_belong_to_no_service_and_no_budget():
     assert len(labels) == 3
     assert len(selectors) == 5
     assert not any(one.items() <= pod.items() for one in selectors for pod in labels)
+
+
+@needs_helm
+@pytest.mark.parametrize("accept", ["new-key", "new-cluster"])
+def test_one_worker_accepts_a_key_or_a_cluster(accept: str):
+    from typer.main import get_command
+
+    from gateway.cli import app
+
+    pods = deployments(rendered(f"--set=accept={accept},roles.poll.replicas=1"))
+    assert f"--accept-{accept}" in pods["demo-poll"]["containers"][0]["args"]
+    assert f"--accept-{accept}" not in pods["demo-harmonise"]["containers"][0]["args"]
+    run_command = get_command(app).commands["run"]
+    assert any(f"--accept-{accept}" in option.opts for option in run_command.params)
 
 
 @needs_helm

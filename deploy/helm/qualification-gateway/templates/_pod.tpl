@@ -208,7 +208,10 @@ certificate
     {{- end }}
 {{- end }}
 
-{{- define "gateway.checkFiles" -}}
+{{- define "gateway.checkValues" -}}
+{{- if and .Values.accept (ne (int .Values.roles.poll.replicas) 1) }}
+{{- fail "accept: set roles.poll.replicas to 1 for this time, because one worker accepts for all" }}
+{{- end }}
 {{- $files := .Values.files }}
 {{- if and $files.git.repository $files.connectors }}
 {{- fail "files.connectors and files.git.repository: set one of them, because both supply the connector files" }}
