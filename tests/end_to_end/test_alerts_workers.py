@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 
+from tests.conftest import free_port
 from tests.end_to_end.conftest import live_alert
 from tests.support.alert_site import AlertSite, courses
 from tests.support.command_site import wait_for
@@ -51,7 +52,7 @@ def test_file_is_not_valid_at_the_start(alert_site: AlertSite):
     site.file.write_text(site.replace("every:", "evry:"))
     other = site.name + "-other"
     site.write_connector(other, good.replace(f"connector: {site.name}", f"connector: {other}"))
-    site.start_worker(site.name, other)
+    site.start_worker("--roles", "poll,harmonise")  # all connectors of the folder
     began = time.monotonic()
     site.start_prometheus()
     site.wait_until_fires("ConnectorNotLoaded", began)
@@ -63,11 +64,11 @@ def test_file_is_not_valid_at_the_start(alert_site: AlertSite):
 def test_no_worker_polls(alert_site: AlertSite):
     site = alert_site
     site.start_worker("--roles", "harmonise", site.name)
+    site.ports.append(free_port())
     began = time.monotonic()
     site.start_prometheus()
     site.wait_until_fires("ConnectorsUnowned", began)
-    # The scrape configuration knows one address, so the worker takes over both roles.
-    start = site.on_platform("/start", lambda: site.restart_worker(0))
+    start = site.on_platform("/start", lambda: site.start_worker(port=site.ports[1]))
     site.cure(
         "ConnectorsUnowned",
         "no worker has the role poll",

@@ -49,6 +49,8 @@ streams:
         expect_some: {id: "1"}
 """
 Handler = Callable[[str, dict[str, str]], tuple[int, dict[str, str], bytes]]
+HOLD_SECONDS = 5.0
+"""An alert has ended if it does not fire for this time."""
 PATIENCE = 2.0
 """The factor on every time limit, because a loaded machine is slow."""
 
@@ -169,11 +171,27 @@ class AlertSite(CommandSite):
         since = time.monotonic()
         for line in runbook.cures[cause]:
             said.append(run_line(line, values, self.environment, self.folder))
-        wait_for(lambda: not self.is_firing(alert), seconds * PATIENCE, self.state)
-        alert_table.record(
-            alert, fault, self.factor, self.fired.pop(alert), time.monotonic() - since
-        )
+        cleared = self.wait_until_clear(alert, seconds)
+        alert_table.record(alert, fault, self.factor, self.fired.pop(alert), cleared - since)
         return "\n".join(said)
+
+    def wait_until_clear(self, alert: str, seconds: float) -> float:
+        """Wait until an alert has ended and does not return, and return the time of its end.
+
+        A worker that is not scraped has no alerts, so it does not count.
+        """
+        cleared = 0.0
+
+        def has_ended() -> bool:
+            nonlocal cleared
+            if self.is_firing(alert) or self.number('min(up{job="gateway"})') != 1:
+                cleared = 0.0
+                return False
+            cleared = cleared or time.monotonic()
+            return time.monotonic() - cleared > HOLD_SECONDS
+
+        wait_for(has_ended, seconds * PATIENCE, self.state)
+        return cleared
 
     def edit_next(self, text: str) -> None:
         """Let the editor replace the next file by this text."""
