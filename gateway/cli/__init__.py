@@ -10,6 +10,7 @@ from gateway.cli import (
     connectors,
     coverage,
     demo,
+    drill,
     erase,
     explain,
     fields,
@@ -61,6 +62,7 @@ def _gateway(
 app.add_typer(kafka_app, name="kafka")
 run.register(app)
 demo.register(app)
+drill.register(app)
 connectors.register(app)
 tables.register(app)
 coverage.register(app)

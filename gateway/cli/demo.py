@@ -17,6 +17,7 @@ from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 
+from gateway.cli.demo_keep import choose_port, copy_connectors, keep_running
 from gateway.cli.demo_results import WIDTH, show_results
 from gateway.cli.safe_console import SafeConsole
 from gateway.errors import Unavailable
@@ -81,16 +82,19 @@ def demo(
         work_folder = data or Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="gateway-demo-"))
         )
-        settings = Settings().model_copy(
+        settings = Settings()
+        port = choose_port(settings) if keep else None
+        settings = settings.model_copy(
             update={"log_level": "ERROR", "metrics_port": 0, "registry_environment": "acceptance"}
         )
         logs.configure(settings)
         _silence_kafka_client()
-        if not settings.kafka_bootstrap:
+        kafka_data = None if settings.kafka_bootstrap else work_folder / "kafka"
+        if kafka_data is not None:
             settings = settings.model_copy(
-                update={"kafka_bootstrap": _start_kafka(stack, work_folder / "kafka")}
+                update={"kafka_bootstrap": _start_kafka(stack, kafka_data)}
             )
-        run_async(_demo(settings, work_folder, records, keep=keep))
+        run_async(_demo(settings, work_folder, records, kafka_data, port=port))
 
 
 def _silence_kafka_client() -> None:
@@ -117,7 +121,15 @@ def _start_kafka(stack: contextlib.ExitStack, data: Path) -> str:
     return str(broker.bootstrap)
 
 
-async def _demo(settings: Settings, work_folder: Path, records: int, *, keep: bool) -> None:
+async def _demo(
+    settings: Settings,
+    work_folder: Path,
+    records: int,
+    kafka_data: Path | None,
+    *,
+    port: int | None,
+) -> None:
+    """Run the demo, and keep it running if there is a ``port`` for its status page."""
     from gateway.kafka import topic_admin
     from gateway.local.registries import card_office, rest_catalogue, soap_credits
     from gateway.worker.worker import Worker
@@ -157,17 +169,20 @@ async def _demo(settings: Settings, work_folder: Path, records: int, *, keep: bo
         try:
             await _show_progress(running, registries)
             await show_results(
-                console, settings, worker.fleet, status_page=str(worker.url) if keep else ""
+                console,
+                settings,
+                worker.fleet,
+                status_page=f"http://{settings.metrics_host}:{port}" if port else "",
             )
-            if keep:
-                console.print("\nrunning until Ctrl-C")
-                await asyncio.wait(
-                    {running, asyncio.create_task(worker.stopping.wait())},
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
         finally:
             worker.stop()
             await asyncio.wait_for(running, 20)
+        if port:
+            by_name = {one.connector: one.registry for one in registries}
+            addresses = {name: registry.url for name, registry in by_name.items()}
+            folder = copy_connectors(settings.connectors, work_folder / "connectors", addresses)
+            settings = settings.model_copy(update={"connectors": folder, "metrics_port": port})
+            await keep_running(console, settings, by_name, work_folder, kafka_data)
 
 
 def demo_connectors() -> Path:

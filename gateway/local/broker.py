@@ -307,10 +307,17 @@ def _try_lock(lock: IO[str]) -> bool:
     return True
 
 
+def last_port(data: Path) -> int | None:
+    """Return the port of the broker that runs or ran on ``data``, or ``None``."""
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        return Broker(**json.loads((data / "broker.json").read_text())).port
+    return None
+
+
 def _previous_port(data: Path) -> int:
     """Return the last port if it is free, so that clients find the broker after a restart."""
-    with contextlib.suppress(OSError, ValueError, TypeError, Unavailable):
-        return _choose_port(Broker(**json.loads((data / "broker.json").read_text())).port)
+    with contextlib.suppress(Unavailable):
+        return _choose_port(last_port(data))
     return _choose_port(None)
 
 
