@@ -156,10 +156,11 @@ def test_the_first_entry_levels_of_the_qcf_and_the_nqf_give_no_level(tables):
     ("country", "unit"),
     [("UK", "CATS"), ("GB", "CATS"), ("UK-ENI", "CATS"), ("UK-SCT", "SCQF"), ("UK-WLS", "CQFW")],
 )
-def test_british_credits_have_a_value_but_no_official_text_that_was_read(tables, country, unit):
-    """QAA credit framework, May 2021: its part on the ECTS was not read."""
+def test_two_british_credits_are_one_ects_credit(tables, country, unit):
+    """Compendium of the ASEM Education Secretariat, section 1.2: 120 UK credits, 60 ECTS."""
     found = tables.credits(country, unit, Decimal(120), "HE", date(2020, 6, 1))
-    assert (str(found.reason), found.hint) == ("source_not_official", "60.00")
+    assert str(found.points) == "60.00"
+    assert any("asem-education.org" in (source.address or "") for source in found.sources)
 
 
 @pytest.mark.parametrize(
