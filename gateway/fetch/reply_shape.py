@@ -188,6 +188,11 @@ def _fields_of(node: Any, kind: str) -> dict[str, list[Any]] | None:
     return fields
 
 
+def plain_name(key: object) -> str:
+    """Return a name of a field, or ``*`` for a text that may be a value."""
+    return _plain_name(key, _NAME)
+
+
 @lru_cache(maxsize=2_048)
 def _plain_name(key: object, pattern: re.Pattern[str]) -> str:
     text = str(key)

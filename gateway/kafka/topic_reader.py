@@ -216,6 +216,34 @@ async def _require_topic(settings: Settings, topic: str) -> None:
         )
 
 
+async def read_tail(settings: Settings, topic: str, most: int) -> AsyncIterator[ConsumerRecord]:
+    """Yield the committed records at the last ``most`` offsets of a topic, partition by partition.
+
+    They are fewer records than offsets where compaction or a transaction left gaps. Raises
+    :class:`~gateway.errors.UsageError` if the topic does not exist.
+    """
+    await _require_topic(settings, topic)
+    async with _open_consumer(settings, topic) as consumer:
+        partitions = list(consumer.assignment())
+        begins = await consumer.beginning_offsets(partitions)
+        ends = await consumer.end_offsets(partitions)
+        share = max(1, most // max(1, len(partitions)))
+        for partition in partitions:
+            consumer.seek(partition, max(begins[partition], ends[partition] - share))
+        unread = [partition for partition in partitions if begins[partition] < ends[partition]]
+        while unread:
+            fetched = await fetch_records(consumer, *unread, timeout_ms=200, max_records=200)
+            for partition, records in fetched.items():
+                for record in records:
+                    if record.offset < ends[partition]:
+                        yield record
+            unread = [
+                partition
+                for partition in unread
+                if await consumer.position(partition) < ends[partition]
+            ]
+
+
 async def read_topic(
     settings: Settings,
     topic: str,

@@ -31,6 +31,12 @@ from gateway.observability.health_access import HealthAccess
 from gateway.observability.page_layout import RELOAD_SECONDS, STYLE_HASH
 from gateway.observability.page_snapshot import Snapshot
 from gateway.observability.status_page import render
+from gateway.observability.topics_page import (
+    BrowsedRecord,
+    TopicBrowser,
+    TopicQuery,
+    render_topic,
+)
 from gateway.observability.unmapped_page import render_unmapped
 from gateway.observability.why_page import render_why, why_of
 from gateway.settings import SHIPPED, Settings
@@ -94,6 +100,7 @@ class HealthServer:
         socket: Path | None = None,
         refresh: Callable[[], Awaitable[None]] | None = None,
         explain: Explain | None = None,
+        browser: TopicBrowser | None = None,
     ) -> None:
         self._host, self._port = settings.metrics_host, settings.metrics_port
         self._checks = dict(checks or {})
@@ -103,6 +110,7 @@ class HealthServer:
         self._socket = socket
         self._refresh = refresh
         self._explain = explain
+        self._browser = browser
         self._access = HealthAccess(settings)
         self._explaining = asyncio.Lock()
         self._rendering = asyncio.Lock()
@@ -137,6 +145,7 @@ class HealthServer:
                 web.get("/why", self._why),
                 web.get("/unmapped", self._unmapped),
                 web.get("/runbooks/{name:[A-Za-z]+}.md", _runbook),
+                *([web.get("/topics", self._topics)] if self._browser else []),
                 *([web.get("/explain", self._explain_endpoint)] if self._explain else []),
             ]
         )
@@ -220,6 +229,7 @@ class HealthServer:
             self._snapshot(),
             explains=explains,
             shows_values=self._access.has_token,
+            topics=self._browser.topics if self._browser and self._access.has_token else (),
             runbooks=self._runbooks,
             reloads=reloads,
         )
@@ -250,6 +260,30 @@ class HealthServer:
         await self._refresh_readings()
         page = render_unmapped(self._snapshot().unmapped(), time.time())
         return web.Response(text=page, content_type="text/html", charset="utf-8")
+
+    async def _topics(self, request: web.Request) -> web.Response:
+        """Return the last records of a topic, to holders of the token. Requests wait in turn."""
+        if refusal := self._access.refuse_host(request) or self._access.refuse(request):
+            return refusal
+        browser = self._browser
+        query = TopicQuery.from_form(request.query, browser.topics) if browser else None
+        if browser is None or query is None:
+            return web.Response(text="choose a topic on the status page\n", status=404)
+        await self._refresh_readings()
+        records: list[BrowsedRecord] = []
+        problem, status = "", 200
+        try:
+            async with asyncio.timeout(EXPLAIN_SECONDS), self._explaining:
+                records = await browser.read(query)
+        except TimeoutError:
+            problem, status = (
+                f"no answer within {EXPLAIN_SECONDS:.0f} s; try `gateway topics read`",
+                504,
+            )
+        except GatewayError as error:
+            problem, status = str(error), 404 if isinstance(error, UsageError) else 503
+        page = render_topic(query, browser, self._snapshot().titles, records, time.time(), problem)
+        return web.Response(text=page, status=status, content_type="text/html", charset="utf-8")
 
     async def _explain_endpoint(self, request: web.Request) -> web.Response:
         """Return an explanation. Requests wait for each other.

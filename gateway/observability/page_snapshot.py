@@ -32,6 +32,8 @@ class Snapshot:
     """Returns values that no table contains."""
     shows_values: bool = False
     """Whether the health server answers ``/unmapped``."""
+    topics: tuple[str, ...] = ()
+    """The topics that the health server shows to holders of the token."""
     runbooks: str = ""
     """The address of the folder of runbooks. Blank if there is none."""
     reloads: bool = False

@@ -28,6 +28,7 @@ from gateway.observability.page_sections import (
     streams_section,
 )
 from gateway.observability.page_snapshot import Snapshot
+from gateway.observability.topics_page import topics_form
 from gateway.observability.unmapped_page import hidden_note, unmapped_section
 from gateway.observability.why_page import why_address
 
@@ -59,6 +60,7 @@ def render(registry: CollectorRegistry, snapshot: Snapshot, now: float) -> str:
         kafka_section(readings, now, snapshot.runbooks),
     ]
     sections += [explain_form(snapshot.titles)] if snapshot.explains else []
+    sections += [topics_form(snapshot.topics, snapshot.titles)] if snapshot.topics else []
     summary = [_summary(readings, states), _not_loaded(snapshot)]
     about = _header_line(readings, snapshot, now)
     note = reload_note(reloads=snapshot.reloads)

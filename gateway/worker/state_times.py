@@ -40,13 +40,16 @@ class StateTimes:
             if name in unseen and status.state not in RUNNING and status.since is not None:
                 self._since.setdefault(name, status.since)
 
-    def since(self, name: Stream, state: StreamStateName, now: float) -> float | None:
+    def since(
+        self, name: Stream, state: StreamStateName, now: float, last_success: float | None = None
+    ) -> float | None:
         """Return since when a stream does not run; ``None`` if it runs.
 
         A restart does not end the time. The first poll after it tells whether the stream runs.
         """
-        if state in RUNNING:
+        if state in RUNNING or (last_success or 0.0) > self._since.get(name, now):
             self._since.pop(name, None)
+        if state in RUNNING:
             return None
         if state == "starting":
             return self._since.get(name)

@@ -77,7 +77,7 @@ class StatusReporter:
             name = (stream.connector.connector, stream.stream)
             state, reason = stream_state(stream)
             withheld, known = stream.requests.withheld_deletions
-            since = self.state_times.since(name, state, now)
+            since = self.state_times.since(name, state, now, success.get(name))
             difference = stream.reply_difference
             yield StreamStatus(
                 connector=name[0],

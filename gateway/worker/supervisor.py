@@ -25,6 +25,8 @@ from prometheus_client import CollectorRegistry
 from gateway.observability import metrics
 from gateway.observability.health_server import NOTE, HealthServer, ReadinessCheck
 from gateway.observability.merged_metrics import MergedMetrics
+from gateway.observability.topics_page import TopicBrowser
+from gateway.operations.browse_topics import TOPIC_NAMES, browse_topic
 from gateway.operations.explain import explain_stored_record
 from gateway.settings import Settings
 from gateway.worker.socket_folder import socket_folder
@@ -93,6 +95,7 @@ class Supervisor:
                 registry=registry,
                 refresh=merged.refresh,
                 explain=self._explain,
+                browser=TopicBrowser(TOPIC_NAMES, partial(browse_topic, self.settings)),
             )
             async with health:
                 self.url = health.url

@@ -29,7 +29,9 @@ from gateway.observability import blocked_commits, tracing
 from gateway.observability.diagnosis import Diagnosis
 from gateway.observability.health_server import HealthServer, ReadinessCheck
 from gateway.observability.page_snapshot import Snapshot
+from gateway.observability.topics_page import TopicBrowser
 from gateway.observability.unmapped_samples import SAMPLES
+from gateway.operations.browse_topics import TOPIC_NAMES, browse_topic
 from gateway.operations.diagnose import diagnose_worker
 from gateway.operations.explain import explain_stored_record
 from gateway.operations.notifier import Notifier, worker_id
@@ -145,6 +147,7 @@ class Worker:
                 self._snapshot,
                 socket=self.health_socket,
                 explain=self._explain,
+                browser=TopicBrowser(TOPIC_NAMES, partial(browse_topic, self.settings)),
             ) as health,
             asyncio.TaskGroup() as group,
         ):

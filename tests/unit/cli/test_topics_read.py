@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from aiokafka import ConsumerRecord
 
-from gateway.cli.topics import _to_printable_json, decode_headers, decode_value, matches
+from gateway.cli.topics import _to_printable_json
+from gateway.operations.readable_records import decode_headers, decode_value, matches
 
 
 @pytest.mark.parametrize(

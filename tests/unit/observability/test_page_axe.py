@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -16,8 +17,13 @@ from lxml import html
 from gateway.observability.explanation_page import render_explanation
 from gateway.observability.page_snapshot import Snapshot
 from gateway.observability.status_page import render
+from gateway.observability.topics_page import render_topic
 from gateway.observability.why_page import render_why
+from gateway.operations.browse_topics import TOPIC_NAMES
 from tests.unit.observability.test_page import NOW, fleet
+from tests.unit.observability.test_topics_page import BROWSER, QUERY, read
+from tests.unit.observability.test_unmapped import NOW as SAMPLED
+from tests.unit.observability.test_unmapped import samples
 from tests.unit.observability.test_why_page import DIAGNOSES
 
 pytestmark = pytest.mark.browser
@@ -37,17 +43,23 @@ def pages() -> dict[str, str]:
         titles={"aa-awards": "Register of awards"},
         explains=True,
         reloads=True,
+        topics=TOPIC_NAMES,
+        unmapped=lambda: samples(("NLQF 4X", False), ("NLQF 8+", True)).recent(SAMPLED),
+        shows_values=True,
         runbooks="/runbooks",
         not_loaded={"dd": "dd.yaml:1:1: " + "x" * 80},
     )
     return {
         "status": str(render(fleet(), snapshot, NOW)),
         "why": str(render_why("aa-awards", "", DIAGNOSES, "/runbooks", NOW)),
+        "topics": str(
+            render_topic(QUERY, BROWSER, ["aa-awards"], asyncio.run(read(QUERY)) * 3, NOW)
+        ),
         "explanation": str(render_explanation("aa-awards", "7", "level: 6 " * 40, ["aa-awards"])),
     }
 
 
-@pytest.mark.parametrize("name", ["status", "why", "explanation"])
+@pytest.mark.parametrize("name", ["status", "why", "topics", "explanation"])
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [320, 768, 1280])
 def test_axe_finds_nothing(

@@ -46,6 +46,13 @@ def test_the_time_of_the_first_failure_stays_until_the_stream_runs():
     assert times.since(NAME, "halted", 40) == 40
 
 
+def test_a_success_between_two_reports_ends_the_time():
+    times = StateTimes()
+    assert times.since(NAME, "halted", 10) == 10
+    assert times.since(NAME, "halted", 30, last_success=20) == 30
+    assert times.since(NAME, "halted", 40, last_success=20) == 30
+
+
 def test_a_restart_continues_the_time():
     times = loaded(status("halted", 5.0))
     assert times.since(NAME, "starting", 10) == 5
