@@ -5,7 +5,7 @@ BIN := .venv/bin
 # The tests start many processes, which start faster when Python keeps compiled modules.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test unit check first-run wheel bench peers growth scale tutorials deploy-check docs dashboards alerts quiet-hour golden schemas lock kafka-lock faults privacy attacks fuzz hostile soak clean
+.PHONY: help demo test unit check first-run wheel bench peers extraction growth scale tutorials deploy-check docs dashboards pages alerts quiet-hour golden schemas lock kafka-lock faults privacy attacks fuzz hostile soak clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ \
@@ -65,8 +65,11 @@ first-run:  ## measure `make demo` in a fresh clone, an empty home and an empty 
 bench: .venv/installed  ## measure records per second and CPU time per record
 	@$(BIN)/python -m bench
 
-peers: .venv/installed  ## compare with Kafka Streams and Benthos (20 minutes; needs go, javac and mvn)
+peers: .venv/installed  ## compare with Kafka Streams, confluent-kafka and Benthos (1 hour; needs go, javac and mvn)
 	@$(BIN)/python -m bench.peers
+
+extraction: .venv/installed  ## compare the extraction with dlt and the Airbyte CDK (5 minutes)
+	@$(BIN)/python -m bench.extraction
 
 growth: .venv/installed  ## measure cost by registry size, connectors, partitions and processes (15 minutes)
 	@$(BIN)/python -m bench.growth
@@ -79,6 +82,9 @@ tutorials: .venv/installed  ## follow both tutorials with a real Kafka (2 minute
 
 dashboards: .venv/installed  ## run under a real Prometheus and draw docs/dashboards/ (5 minutes)
 	@GATEWAY_DASHBOARDS_OUT=docs/dashboards $(BIN)/python -m pytest -q -s -m slow tests/end_to_end/test_dashboards.py
+
+pages: .venv/installed  ## draw the status page in Chromium, light and dark, into docs/pages/
+	@GATEWAY_PAGES_OUT=docs/pages $(BIN)/python -m pytest -q tests/unit/observability/test_page_pictures.py
 
 alerts: .venv/installed  ## provoke each alert, follow its runbook and write the table of deploy/README.md (30 minutes)
 	@ALERTS_TABLE=write $(BIN)/python -m pytest -q -s -m slow $(wildcard tests/end_to_end/test_alerts_*.py)
