@@ -53,14 +53,13 @@ def open_transaction(bootstrap: str, topic: str, partition: int) -> Iterator[Non
         )
         await producer.start()
         await producer.begin_transaction()
-        await producer.send_and_wait(topic, b"not of the gateway", partition=partition)
+        await producer.send_and_wait(topic, b"value", b"not of the gateway", partition=partition)
         return producer
 
     producer = asyncio.run_coroutine_threadsafe(begin(), loop).result(60)
     try:
         yield
     finally:
-        # Stopping the producer would try to end the transaction, so only its connections end.
-        asyncio.run_coroutine_threadsafe(producer.client.close(), loop).result(60)
+        asyncio.run_coroutine_threadsafe(producer.stop(), loop).result(60)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(5)
