@@ -112,10 +112,12 @@ def test_a_credit_is_not_converted_before_its_unit_existed(tables, system, unit,
 
 
 def test_french_levels_of_1969_end_on_the_day_of_publication(tables):
-    """Décret 2019-14; the decree makes I only 7 or 8, so no text states I-Master and I-Doctorat."""
+    """Décret 2019-14; service-public.fr F199 has the master at 7 and the doctorate at 8, once I."""
     assert eqf(tables, "FR", "RNCP-1969", "II", date(2019, 1, 9)) == 6
     assert eqf(tables, "FR", "RNCP-1969", "II", date(2019, 1, 10)) == "not_in_force"
-    assert eqf(tables, "FR", "RNCP-1969", "I-Master", date(2018, 6, 1)) == "source_not_official"
+    assert eqf(tables, "FR", "RNCP-1969", "I-Master", date(2018, 6, 1)) == 7
+    assert eqf(tables, "FR", "RNCP-1969", "I-Doctorat", date(2018, 6, 1)) == 8
+    assert eqf(tables, "FR", "RNCP-1969", "I-Master", date(2020, 1, 1)) == "not_in_force"
 
 
 def test_croatian_levels_end_when_sublevels_replace_them(tables):
