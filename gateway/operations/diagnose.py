@@ -60,7 +60,10 @@ def diagnose(facts: ConnectorFacts, stream: str, status: StreamStatus | None) ->
 
     ``status`` is what its owner reported last, or ``None`` if nobody did.
     """
-    if status is None or facts.now - status.at > SILENT_AFTER_SECONDS:
+    # A worker that stopped leaves the last reports about its streams behind.
+    reporters = {one.worker for one in facts.alive}
+    is_silent = status is None or facts.now - status.at > SILENT_AFTER_SECONDS
+    if status is None or is_silent or status.worker not in reporters:
         state, code, details = _cause_without_owner(facts, status)
     else:
         state, (code, details) = status.state, _cause_with_owner(facts, status)

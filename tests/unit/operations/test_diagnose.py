@@ -117,6 +117,12 @@ def test_nobody_polls_at_all():
     assert "gateway run demo-rest" in cause(None).steps
 
 
+def test_a_worker_that_stopped_owns_nothing():
+    found = cause(RUNNING)
+    assert (found.code, found.state) == ("NO_WORKER", "not polled")
+    assert "running" in found.details
+
+
 def test_without_any_worker_the_mistake_in_the_file_is_the_cause():
     found = diagnose(facts(finding=FINDING), "", None)
     assert (found.code, found.details) == ("NOT_LOADED", FINDING)
