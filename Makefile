@@ -77,7 +77,7 @@ growth: .venv/installed  ## measure cost by registry size, connectors, partition
 scale: .venv/installed  ## test three workers with ten registries, failing brokers and forwarded calls (10 minutes)
 	@$(BIN)/python -m pytest -q -s -m slow tests/end_to_end/test_kill.py tests/end_to_end/test_takeover.py tests/end_to_end/test_processes.py tests/end_to_end/test_failing.py tests/end_to_end/test_push_workers.py
 
-tutorials: .venv/installed  ## follow both tutorials with a real Kafka (2 minutes)
+tutorials: .venv/installed  ## follow the README in a fresh clone and both tutorials (5 minutes)
 	@$(BIN)/python -m pytest -q tests/docs
 
 dashboards: .venv/installed  ## run under a real Prometheus and draw docs/dashboards/ (5 minutes)
