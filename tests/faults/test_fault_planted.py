@@ -129,5 +129,6 @@ class TestPlanted:
     @pytest.mark.usefixtures("small_credentials")
     def test_planted_unawaited_sends_are_detected(self, build: Build) -> None:
         fault_site = build(100)
+        fault_site.environment["GATEWAY_COMPRESSION"] = "none"  # compressed, all documents fit
         fault_site.start(defect="unawaited-sends")
         caught("unawaited-sends", fault_site, rest(fault_site), "are missing below")

@@ -132,6 +132,7 @@ class TestStart:
     def test_documents_too_large_for_their_topic(self, build: Build) -> None:
         """Row 14: rejected one by one, in the transaction of their neighbours."""
         fault_site = build(100)
+        fault_site.environment["GATEWAY_COMPRESSION"] = "none"  # compressed, all documents fit
         fault_site.start()
         verdict = settle(fault_site)
         view = asyncio.run(look(fault_site))
