@@ -189,7 +189,7 @@ NOTIFICATIONS = Topic(
     compacted=False,
     days=7,
     writers=("control", "harmonise"),
-    readers=("operator", "audit"),
+    readers=("control", "harmonise", "operator", "audit"),
     legal_basis=_NO_PERSONAL_DATA,
 )
 STATUS = Topic(
@@ -199,7 +199,7 @@ STATUS = Topic(
     partitions=1,
     days=30,
     writers=("control", "harmonise"),
-    readers=("operator", "audit"),
+    readers=("control", "harmonise", "operator", "audit"),
     legal_basis=_NO_PERSONAL_DATA,
 )
 

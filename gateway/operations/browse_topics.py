@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.errors import Unavailable
 from gateway.fetch.reply_shape import plain_name
-from gateway.kafka.connection import KafkaError
+from gateway.kafka.connection import AUTHORIZATION_ERRORS, KafkaError, access_denied
 from gateway.kafka.topic_reader import read_tail
 from gateway.messages.topics import REJECTIONS, TOPICS
 from gateway.observability.topics_page import BrowsedRecord, TopicQuery
@@ -51,6 +51,8 @@ async def browse_topic(settings: Settings, query: TopicQuery) -> list[BrowsedRec
                 heappush(found, (record.timestamp, record.partition, record.offset, record))
                 if len(found) > query.number:
                     heappop(found)
+    except AUTHORIZATION_ERRORS as error:
+        raise access_denied(settings, f"reading {query.topic}", error) from None
     except (KafkaError, OSError) as error:
         raise Unavailable(f"{query.topic} cannot be read now ({type(error).__name__})") from None
     return [show_record(record) for *_, record in sorted(found, reverse=True)]
