@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import typer
 
 from gateway.errors import ConfigError, Unavailable, UsageError
@@ -24,8 +26,8 @@ if TYPE_CHECKING:
 
 WIDTH = 80
 LABEL_WIDTH = 15
-MAX_CAUSES = 2
-"""The causes of one connector that are shown in full."""
+MAX_OTHERS = 3
+"""The causes that have one line each, after the one that is shown in full."""
 MAX_NAMES = 4
 """The streams with one cause that are named."""
 
@@ -160,24 +162,32 @@ def as_data(diagnosis: Diagnosis, now: float) -> dict[str, Any]:
 
 def screen(diagnoses: Sequence[Diagnosis], settings: Settings, now: float) -> Iterator[str]:
     """Yield the lines of the answer: the worst cause first, and streams with one cause together."""
-    groups: dict[tuple[bool, str, str], list[Diagnosis]] = {}
+    groups: dict[tuple[str, ...], list[Diagnosis]] = {}
     for one in sorted(diagnoses, key=lambda one: (not one.is_bad, one.code == "HEALTHY")):
-        groups.setdefault((one.is_bad, one.code, one.state), []).append(one)
+        # Texts that differ only in the stream or in a number have one cause.
+        details = re.sub(r"\d+", "", one.details.replace(one.stream, "")) if one.stream else ""
+        groups.setdefault((one.code, one.state, details), []).append(one)
     well = [one for group in groups.values() for one in group if one.code == "HEALTHY"]
     shown = [group for group in groups.values() if group[0].code != "HEALTHY"]
-    for number, group in enumerate(shown[:MAX_CAUSES]):
-        yield from [""] if number else []
-        yield from _block(group, settings, now)
-    if more := shown[MAX_CAUSES:]:
-        first = more[0][0]
-        yield ""
-        yield from _wrap(
-            f"{len(more)} more {'cause' if len(more) == 1 else 'causes'}: "
-            f"gateway why {first.connector}/{first.stream}"
-        )
+    if shown:
+        yield from _block(shown[0], settings, now)
+        yield from _others(shown[1:])
     if well:
         yield from [""] if shown else []
         yield from _wrap(_well(well, now))
+
+
+def _others(groups: Sequence[Sequence[Diagnosis]]) -> Iterator[str]:
+    """Yield one line for each further cause, so that the answer fits one screen."""
+    for number, group in enumerate(groups[:MAX_OTHERS]):
+        first = group[0]
+        yield from [] if number else [""]
+        yield from _wrap(
+            f"{first.stream}: {first.state} ({first.code}); "
+            f"gateway why {first.connector}/{first.stream}"
+        )
+    if (more := len(groups) - MAX_OTHERS) > 0:
+        yield f"{more} more {'cause' if more == 1 else 'causes'}"
 
 
 def _well(well: Sequence[Diagnosis], now: float) -> str:
@@ -199,6 +209,10 @@ def _block(group: Sequence[Diagnosis], settings: Settings, now: float) -> Iterat
     yield from _wrap(headline(first, f"{first.connector} {names}".strip(), now))
     folder = (settings.runbooks_url or "deploy/runbooks").rstrip("/")
     runbook = f"{folder}/{first.runbook}.md" if first.runbook else ""
+    poll = f"gateway poll {first.connector} "
+    if len(group) > 1:  # One command polls all of them.
+        steps = [f"{poll}--wait" if step.startswith(poll) else step for step in first.steps]
+        first = msgspec.structs.replace(first, steps=tuple(steps))
     for label, lines in paragraphs(first, runbook):
         for number, line in enumerate(lines):
             head = f"  {label if not number else ''}".ljust(LABEL_WIDTH)

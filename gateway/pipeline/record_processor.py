@@ -174,6 +174,9 @@ class RecordProcessor:
             return None
         try:
             outcome = harmoniser(raw)
+            if isinstance(outcome, Rejected):
+                country = outcome.country or harmoniser.connector.country
+                note_unmapped(harmoniser.connector, raw, country, rejected=outcome)
             if isinstance(outcome, Rejected | Withheld):
                 return outcome
             return self._render(outcome, raw, harmoniser.connector, stream, datetime.now(UTC))

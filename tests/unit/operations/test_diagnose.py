@@ -176,14 +176,32 @@ def test_streams_with_one_cause_share_one_block():
     assert "demo-rest courses, programmes: halted" in text
 
 
-def test_more_causes_than_fit_are_counted_with_the_command_that_shows_them():
-    codes = ("LIST_MISSING", "DENIED", "STALE", "KAFKA_BLOCKED")
+def test_streams_that_fail_for_other_details_have_blocks_of_their_own():
+    found = [
+        diagnose(facts(WORKER), name, msgspec.structs.replace(HALTED, stream=name, reason=reason))
+        for name, reason in (
+            ("courses", "demo-rest.courses: no `items` in 12 s"),
+            ("programmes", "demo-rest.programmes: no `items` in 7 s"),
+            ("other", "demo-rest.other: no `results`"),
+        )
+    ]
+    text = "\n".join(screen(found, Settings(), NOW))
+    assert text.count("(LIST_MISSING)") == 2
+    assert "other: halted (LIST_MISSING); gateway why demo-rest/other" in text
+    assert "demo-rest courses, programmes: halted" in text
+    assert "gateway poll demo-rest --wait" in text
+
+
+def test_more_causes_than_fit_have_one_line_each():
+    codes = ("LIST_MISSING", "DENIED", "STALE", "KAFKA_BLOCKED", "BREAKER_OPEN", "all_rejected")
     found = [cause(*STATES[code]) for code in codes]
     text = "\n".join(screen([*found, cause(RUNNING, WORKER)], Settings(), NOW))
-    assert "2 more causes: gateway why demo-rest/courses" in text
+    assert "courses: halted (DENIED); gateway why demo-rest/courses" in text
+    assert "2 more causes" in text
     assert text.endswith(
         "demo-rest: courses is well; read up to 12\N{NO-BREAK SPACE}s ago or later."
     )
+    assert text.count("\n") < 24
 
 
 def test_every_cause_of_the_table_can_be_shown():
