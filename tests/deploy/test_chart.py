@@ -2,59 +2,29 @@
 
 from __future__ import annotations
 
-import atexit
-import functools
-import json
-import re
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from jsonschema import Draft7Validator
 
-from gateway.messages import strimzi
-from gateway.settings import Settings
-from tests.support.deploy_tools import CHART, DEPLOY, NEEDED, ROOT, needs, run
-
-needs_helm = needs("helm", "make deploy-check, or https://helm.sh")
-SCHEMA = json.loads((CHART / "values.schema.json").read_text())
-VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
-TEMPLATES = "".join(path.read_text() for path in sorted((CHART / "templates").iterdir()))
-ALL_COMMANDS = "--set=commands.auditor.enabled=true,commands.eraser.enabled=true"
-SERVER = '{"to":[{"ipBlock":{"cidr":"203.0.113.7/32"}}],"ports":[{"port":443,"protocol":"TCP"}]}'
-GIT = (
-    "--set=files.git.repository=https://git.example/files.git,files.git.image=git-sync:4",
-    "--set=files.git.secret=git,files.git.mappings=tables/now",
-    f"--set-json=networkPolicy.extraEgress=[{SERVER}]",
-)
-VOLUMES = (
-    '--set-json=files.connectors={"configMap":{"name":"our-connectors"}}',
-    '--set-json=files.mappings={"persistentVolumeClaim":{"claimName":"tables","readOnly":true}}',
-)
-EVERYTHING = (
+from tests.support.deploy_tools import (
     ALL_COMMANDS,
-    *GIT,
-    "--set=kafka.security=SSL,metrics.tokenSecret=health,receive.enabled=true,traces=http://c:4318/v1/traces",
-    "--set=pseudonymKey.permanentKey=permanent,pseudonymKey.previousKey=previous",
-    "--set=registrySecrets[0].secret=s,registrySecrets[0].key=k,registrySecrets[0].path=aa-awards/key",
-    "--set=settings.GATEWAY_STOP_AFTER_REJECTED=200",
-    '--set-json=tolerations=[{"key":"a","operator":"Exists","effect":"NoSchedule"}]',
-    '--set-json=nodeSelector={"kubernetes.io/os":"linux"}',
-    '--set-json=podAnnotations={"note":"x"}',
-    '--set-json=imagePullSecrets=[{"name":"pull"}]',
+    CHART,
+    DEPLOY,
+    EVERYTHING,
+    GIT,
+    NEEDED,
+    VOLUMES,
+    needs,
+    needs_helm,
+    rendered,
+    run,
 )
 
-
-@functools.cache
-def rendered(*more: str) -> list[dict]:
-    """Return the manifests. No test changes them."""
-    text = run("helm", "template", "demo", CHART, "--kube-version=1.33", *NEEDED, *more)
-    return [one for one in yaml.safe_load_all(text) if one]
+VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
 
 
 def refusal(*arguments: str) -> str:
@@ -92,143 +62,6 @@ def files_of(pod: dict[str, Any]) -> dict[str, tuple[str, str]]:
         if "secret" in volume and volume["name"] in mounts
         for item in volume["secret"].get("items", ())
     }
-
-
-# --- without helm
-
-
-def test_chart_values_fit_schema_and_rules_are_equal():
-    Draft7Validator.check_schema(SCHEMA)
-    Draft7Validator(SCHEMA).validate(VALUES)
-    assert (CHART / "files/rules.yml").read_text() == (
-        DEPLOY / "prometheus/rules.yml"
-    ).read_text(), "run: cp deploy/prometheus/rules.yml deploy/helm/qualification-gateway/files/"
-
-
-def test_chart_users_and_version_match_the_project():
-    import tomllib
-
-    users = {pod["kafkaUser"] for pod in [*VALUES["roles"].values(), *VALUES["commands"].values()]}
-    assert users == {user.name for user in strimzi.USERS if user.name.startswith("gateway-")}
-    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
-    assert (
-        chart["appVersion"]
-        == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    )
-
-
-NOT_FOR_SETTINGS = {
-    # A value of the chart or a file supplies them, or they are of a broker on the same machine.
-    "GATEWAY_KAFKA_PASSWORD",
-    "GATEWAY_PSEUDONYM_KEY",
-    "GATEWAY_PSEUDONYM_KEY_PREVIOUS",
-    "GATEWAY_PERMANENT_KEY",
-    "GATEWAY_HEALTH_TOKEN",
-    "GATEWAY_METRICS_HOST",
-    "GATEWAY_SECRETS_DIR",
-    "GATEWAY_RECEIVE_CERT_FILE",
-    "GATEWAY_RECEIVE_KEY_FILE",
-    "GATEWAY_INSTANCE",
-    "GATEWAY_DATA_DIR",
-    "GATEWAY_JAR_CACHE",
-    "GATEWAY_JAR_MIRROR",
-}
-
-
-def test_settings_of_the_chart_are_those_that_no_other_value_sets():
-    every = {
-        field.validation_alias or f"GATEWAY_{name.upper()}"
-        for name, field in Settings.model_fields.items()
-    }
-    by_templates = set(re.findall(r"GATEWAY_[A-Z_]+", TEMPLATES))
-
-    assert by_templates <= every
-    assert (
-        set(SCHEMA["properties"]["settings"]["propertyNames"]["enum"])
-        == every - by_templates - NOT_FOR_SETTINGS
-    ), "add the setting to `settings` in values.schema.json, or to NOT_FOR_SETTINGS"
-
-
-def values_of(path: str, value: object) -> dict[str, Any]:
-    """Return the default values with one value replaced."""
-    values = json.loads(json.dumps(VALUES))
-    *way, last = path.split(".")
-    place = values
-    for step in way:
-        place = place[step]
-    place[last] = value
-    return values
-
-
-@pytest.mark.parametrize(
-    ("path", "value"),
-    [
-        ("replicas", 2),
-        ("roles.poll.replica", 2),
-        ("roles.poll.replicas", "2"),
-        ("roles.poll.replicas", 1.5),
-        ("roles.poll.replicas", -1),
-        ("roles.poll.processes", 0),
-        ("roles.poll.resources", {"limit": {"memory": "1Gi"}}),
-        ("roles.poll.resources", {"limits": {"memory": "1 GB"}}),
-        ("roles.poll.resources", {"limits": {"mem": "1Gi"}}),
-        ("roles.poll.kafkaUser", 7),
-        ("roles.pol", {}),
-        ("commands.operator.enabled", "true"),
-        ("commands.operators", {"enabled": True}),
-        ("image.tag", 1.0),
-        ("image.digest", "abc"),
-        ("image.pullPolicy", "always"),
-        ("imagePullSecrets", ["pull"]),
-        ("stage", "prod"),
-        ("accept", "key"),
-        ("connectors", "fi-virta"),
-        ("connectors", ["fi-virta.yaml"]),
-        ("kafka.bootstrap", "broker"),
-        ("kafka.bootstrap", "https://broker:9093"),
-        ("kafka.bootstrap", "a:9093, b:9093"),
-        ("kafka.security", "sasl_ssl"),
-        ("kafka.mechanism", "SCRAM"),
-        ("kafka.port", "9093"),
-        ("kafka.password", "secret"),
-        ("kafka.podSelector", {"app": "kafka"}),
-        ("pseudonymKey.secret", "A_B"),
-        ("pseudonymKey.permanent", "permanent"),
-        ("registrySecrets", [{"secret": "a", "key": "b"}]),
-        ("registrySecrets", [{"secret": "a", "key": "b", "path": "../b"}]),
-        ("files.connectors", "our-connectors"),
-        ("files.connectors", {"configmap": {"name": "a"}}),
-        ("files.connectors", {"configMap": "a"}),
-        ("files.connectors", {"configMap": {"name": "a"}, "secret": {"secretName": "b"}}),
-        ("files.git.repository", "git@git.example:a/b.git"),
-        ("files.git.repository", "https://user:word@git.example/a.git"),
-        ("files.git.period", 60),
-        ("files.git.connectors", "../connectors"),
-        ("files.git.connectors", ""),
-        ("metrics.port", 80),
-        ("metrics.runbooks", "wiki.example"),
-        ("metrics.allowFrom", [{"namespace": "monitoring"}]),
-        ("receive.enabled", 1),
-        ("traces", "collector:4318"),
-        ("settings.GATEWAY_STOP_AFTER_REJECTD", 5),
-        ("settings.GATEWAY_KAFKA_PASSWORD", "secret"),
-        ("settings.GATEWAY_STAGE", "acceptance"),
-        ("networkPolicy.registries", ["10.0.0.0/8"]),
-        ("networkPolicy.registries", [{"cidr": "10.0.0.1"}]),
-        ("networkPolicy.registryPorts", ["443"]),
-        ("networkPolicy.registryPorts", [70000]),
-        ("networkPolicy.extraEgress", [{"from": []}]),
-        ("logLevel", "info"),
-        ("podAnnotations", {"a": 1}),
-        ("nodeSelector", ["linux"]),
-        ("tolerations", [{"keys": "a"}]),
-    ],
-)
-def test_schema_refuses_a_mistyped_value(path: str, value: object):
-    assert not Draft7Validator(SCHEMA).is_valid(values_of(path, value))
-
-
-# --- with helm
 
 
 @needs_helm
@@ -533,91 +366,3 @@ def test_promtool_accepts_the_rules_of_the_chart(tmp_path: Path):
         yaml.safe_dump(next(one["spec"] for one in made if one["kind"] == "PrometheusRule"))
     )
     assert "SUCCESS" in run("promtool", "check", "rules", rules)
-
-
-# --- with the schemas of Kubernetes
-
-
-@functools.cache
-def kubernetes_schemas(version: str) -> Path:
-    """Return a folder with the strict schemas of kubernetes-validate, in the form for kubeconform."""
-    root = Path(shutil.which("kubernetes-validate") or "").resolve().parents[1]
-    folder = f"kubernetes-json-schema/v{version}-local-strict"
-    source = next(root.glob(f"lib/python*/site-packages/kubernetes_validate/{folder}"))
-    copy = Path(tempfile.mkdtemp(prefix="schemas-"))
-    atexit.register(shutil.rmtree, copy)
-    kinds = {one["kind"].lower() for one in rendered(*EVERYTHING)}
-    for path in source.glob("*.json"):
-        if path.stem.partition("-")[0] in kinds | {"_definitions"}:
-            schema = json.loads(path.read_text())
-            # The ids and references begin at a web server, which is not asked.
-            del schema["$id"]
-            text = json.dumps(schema).replace('"/api/_definitions.json', '"_definitions.json')
-            (copy / path.name).write_text(text)
-    return copy
-
-
-CASES = pytest.mark.parametrize(
-    "values", [(), EVERYTHING, (ALL_COMMANDS, *VOLUMES)], ids=["default", "all", "volumes"]
-)
-
-
-@needs_helm
-@needs("kubernetes-validate", "make deploy-check; PyPI package kubernetes-validate")
-@CASES
-def test_kubernetes_validate_accepts_the_manifests(values: tuple[str, ...], tmp_path: Path):
-    file = tmp_path / "all.yaml"
-    file.write_text(yaml.safe_dump_all(rendered(*values)))
-    run("kubernetes-validate", "--strict", file)
-
-
-def kubeconform(file: Path, version: str) -> subprocess.CompletedProcess[str]:
-    folders = (
-        f"{kubernetes_schemas(version)}/{{{{.ResourceKind}}}}{{{{.KindSuffix}}}}.json",
-        f"{ROOT}/tests/deploy/crds/{{{{.ResourceKind}}}}_{{{{.ResourceAPIVersion}}}}.json",
-    )
-    return subprocess.run(
-        [
-            *("kubeconform", "-strict", "-summary", f"-kubernetes-version={version}"),
-            *(f"-schema-location={folder}" for folder in folders),
-            str(file),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
-needs_kubeconform = needs("kubeconform", "make deploy-check; a Go program")
-
-
-@needs_helm
-@needs_kubeconform
-@needs("kubernetes-validate", "make deploy-check; it contains the schemas")
-@CASES
-@pytest.mark.parametrize("version", ["1.27.0", "1.33.0", "1.37.0"])
-def test_kubeconform_accepts_the_manifests(values: tuple[str, ...], version: str, tmp_path: Path):
-    file = tmp_path / "all.yaml"
-    file.write_text(yaml.safe_dump_all(rendered(*values)))
-    done = kubeconform(file, version)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "Invalid: 0, Errors: 0, Skipped: 0" in done.stdout
-
-
-@needs_helm
-@needs_kubeconform
-@needs("kubernetes-validate", "make deploy-check; it contains the schemas")
-def test_kubeconform_refuses_an_unknown_field(tmp_path: Path):
-    file = tmp_path / "all.yaml"
-    file.write_text(yaml.safe_dump_all(rendered()).replace("maxUnavailable", "maxUnavailible"))
-    assert kubeconform(file, "1.33.0").returncode == 1
-
-
-@needs_kubeconform
-@needs("kubernetes-validate", "make deploy-check; it contains the schemas")
-@pytest.mark.parametrize("name", ["topics.yaml", "users.yaml"])
-def test_kubeconform_accepts_the_strimzi_files(name: str):
-    done = kubeconform(DEPLOY / "strimzi" / name, "1.33.0")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "Invalid: 0, Errors: 0, Skipped: 0" in done.stdout
