@@ -46,7 +46,9 @@ def why(
     from gateway.cli.runtime import load_settings
 
     settings = load_settings()
-    name, _, after = connector.partition("/")
+    # The name of a file is understood too, as `gateway check` takes it.
+    path = Path(connector)
+    name, _, after = (path.stem if path.suffix == ".yaml" else connector).partition("/")
     diagnoses, failure = asyncio.run(_diagnose(settings, name, stream or after))
     now = time.time()
     if as_json:

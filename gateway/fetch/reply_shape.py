@@ -207,7 +207,8 @@ def _element_fields(element: Any) -> dict[str, list[Any]]:
             fields["@" + _plain_name(etree.QName(name).localname, _NAME)] = []
     for child in islice(element.iterchildren(tag=etree.Element), MAX_CHILDREN):
         children = fields.setdefault(_local_name(child), [])
-        if (len(child) or child.attrib) and len(children) < MAX_ITEMS:
+        is_holder = child.attrib or next(child.iterchildren(), None) is not None
+        if is_holder and len(children) < MAX_ITEMS:
             children.append(child)
     return fields
 

@@ -15,7 +15,15 @@ from types import MappingProxyType
 import structlog
 
 from gateway.config.connector import Connector
-from gateway.errors import Fenced, GatewayError, RetryLater, StreamError, StreamHalted
+from gateway.errors import (
+    Denied,
+    Fenced,
+    GatewayError,
+    IntegrityStop,
+    RetryLater,
+    StreamError,
+    StreamHalted,
+)
 from gateway.fetch.change_times import utc_now
 from gateway.fetch.http.lease import Lease
 from gateway.fetch.pushed_records import PushedRecords
@@ -39,6 +47,15 @@ from gateway.records import RawRecord
 from gateway.settings import Settings
 
 log = structlog.get_logger()
+
+
+def reason_code(error: Exception) -> str:
+    """Return the reason code of a failure, as :mod:`gateway.observability.causes` lists it."""
+    if isinstance(error, StreamError):
+        return error.reason
+    codes: dict[type, str] = {Fenced: "fenced", Denied: "denied", IntegrityStop: "integrity"}
+    return codes.get(type(error), "kafka")
+
 
 CHECK_INTERVAL_SECONDS = 5.0
 """The interval at which a stream checks its ownership and its pending requests. It is longer than a
@@ -126,7 +143,7 @@ class PushStream:
                         await self.requests.run_pending(self.processor)
             except (GatewayError, OSError) as error:
                 self.last_error = str(error)
-                self.last_reason = error.reason if isinstance(error, StreamError) else "kafka"
+                self.last_reason = reason_code(error)
                 log.warning(
                     "not receiving", error=self.last_error, next_try_seconds=CHECK_INTERVAL_SECONDS
                 )

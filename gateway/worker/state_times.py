@@ -38,7 +38,7 @@ class StateTimes:
         for status in statuses:
             name = (status.connector, status.stream)
             if name in unseen and status.state not in RUNNING and status.since is not None:
-                self._since.setdefault(name, status.since)
+                self._since[name] = min(status.since, self._since.get(name, status.since))
 
     def since(
         self, name: Stream, state: StreamStateName, now: float, last_success: float | None = None

@@ -54,13 +54,16 @@ class StatusReporter:
     command_results: Callable[[], dict[str, dict[str, str]]] = dict
     started: float = field(default_factory=time.time)
     state_times: StateTimes = field(default_factory=StateTimes)
+    latest: list[StreamStatus | WorkerStatus] = field(default_factory=list)
+    """The last report."""
 
     async def run(self) -> None:
         """Report the state of all streams and of the worker every few seconds."""
         try:
             while True:
                 await self.state_times.load_earlier(self._names())
-                for status in self.collect_statuses():
+                self.latest = list(self.collect_statuses())
+                for status in self.latest:
                     self.writer.enqueue(encode_status(status))
                 await asyncio.sleep(REPORT_SECONDS)
         finally:

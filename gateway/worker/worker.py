@@ -290,8 +290,9 @@ class Worker:
 
     def _diagnoses(self) -> list[Diagnosis]:
         """Return what is wrong with each stream of this worker, and with files that do not load."""
-        statuses = list(self._reporter.collect_statuses())
-        return diagnose_worker(self.settings.connectors, self.fleet.connectors, statuses)
+        return diagnose_worker(
+            self.settings.connectors, self.fleet.connectors, self._reporter.latest
+        )
 
     def _start_problems(self) -> dict[tuple[str, str], str]:
         """Return why streams cannot start, by connector and stream."""
