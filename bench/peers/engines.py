@@ -33,7 +33,10 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """The start of an engine. ``output`` and ``rejects`` are the topics that it writes."""
+    """The start of an engine. ``output`` and ``rejects`` are the topics that it writes.
+
+    With ``same_outputs`` it writes the gateway's keys, headers and partitions, too.
+    """
 
     name: str
     guarantee: str
@@ -41,12 +44,14 @@ class Engine:
     output: str
     rejects: str
     environment: dict[str, str] = field(default_factory=dict)
+    same_outputs: bool = False
 
 
 def build() -> None:
-    """Build the peers into ``.gateway/peers``. Go and Maven cache the result."""
+    """Build the peers into ``.gateway/peers``. Go, Maven and pip cache the result."""
     BUILT.mkdir(parents=True, exist_ok=True)
     facts.write(BUILT / "facts.json")
+    environment_for(HERE / "confluent" / "requirements.txt")
     _call(["go", "build", "-o", str(BUILT / "connect"), "."], HERE / "connect")
     if not (BUILT / "jars").exists():
         _call(
@@ -66,6 +71,20 @@ def build() -> None:
     )
 
 
+def environment_for(requirements: Path) -> Path:
+    """Return the Python of an environment with these requirements, and create it if necessary."""
+    BUILT.mkdir(parents=True, exist_ok=True)
+    folder = BUILT / f"venv-{requirements.parent.name}"
+    python = folder / "bin" / "python"
+    installed = folder / "requirements.txt"
+    wanted = requirements.read_text()
+    if not installed.exists() or installed.read_text() != wanted:
+        _call([sys.executable, "-m", "venv", "--clear", str(folder)], HERE)
+        _call([str(python), "-m", "pip", "install", "-q", "-r", str(requirements)], HERE)
+        installed.write_text(wanted)
+    return python
+
+
 def _call(command: list[str], folder: Path) -> None:
     try:
         subprocess.run(command, cwd=folder, check=True)
@@ -80,19 +99,28 @@ def ours(run: Run) -> list[str]:
     return [sys.executable, "-m", "bench.peers.ours", run.bootstrap, run.topic, run.group]
 
 
-def streams(run: Run) -> list[str]:
+def streams(outputs: str, topic: str) -> Callable[[Run], list[str]]:
     """Return the command of Kafka Streams with exactly_once_v2 and one thread."""
-    classpath = f"{BUILT}/classes{os.pathsep}{BUILT}/jars/*"
-    given = [
-        run.bootstrap,
-        run.topic,
-        "peers.streams",
-        "peers.streams.rejects",
-        run.group,
-        str(BUILT / "facts.json"),
-        "1",
-    ]
-    return [find_java(), "-cp", classpath, "Peer", *given, str(run.folder / "state")]
+
+    def command(run: Run) -> list[str]:
+        classpath = f"{BUILT}/classes{os.pathsep}{BUILT}/jars/*"
+        given = [run.bootstrap, run.topic, topic, f"{topic}.rejects", run.group]
+        given += [str(BUILT / "facts.json"), "1", str(run.folder / "state"), outputs]
+        return [find_java(), "-cp", classpath, "Peer", *given]
+
+    return command
+
+
+def confluent(mode: str, topic: str) -> Callable[[Run], list[str]]:
+    """Return the command of a loop of confluent-kafka in an environment of its own."""
+
+    def command(run: Run) -> list[str]:
+        python = BUILT / "venv-confluent" / "bin" / "python"
+        given = [run.bootstrap, run.topic, topic, f"{topic}.rejects", run.group]
+        given += [str(BUILT / "facts.json"), mode]
+        return [str(python), str(HERE / "confluent" / "peer.py"), *given]
+
+    return command
 
 
 def connect(run: Run) -> list[str]:
@@ -131,17 +159,39 @@ def mapping(output: str, rejects: str) -> str:
 ENGINES = {
     "ours": Engine("this gateway", "exactly once", ours, QUALIFICATIONS_TOPIC, REJECTIONS.name),
     "streams": Engine(
-        "Kafka Streams 4.3.1",
+        "Kafka Streams 4.3.1, same outputs",
         "exactly_once_v2",
-        streams,
+        streams("outputs", "peers.streams"),
         "peers.streams",
         "peers.streams.rejects",
+        same_outputs=True,
+    ),
+    "streams-bare": Engine(
+        "Kafka Streams 4.3.1, bare",
+        "exactly_once_v2",
+        streams("bare", "peers.bare"),
+        "peers.bare",
+        "peers.bare.rejects",
+    ),
+    "pydantic": Engine(
+        "confluent-kafka 2.16.1 and pydantic, bare",
+        "exactly once",
+        confluent("pydantic", "peers.pydantic"),
+        "peers.pydantic",
+        "peers.pydantic.rejects",
+    ),
+    "orjson": Engine(
+        "confluent-kafka 2.16.1 and orjson, bare",
+        "exactly once",
+        confluent("orjson", "peers.orjson"),
+        "peers.orjson",
+        "peers.orjson.rejects",
     ),
     "connect": Engine(
-        "Benthos 4.60.0", "at least once", connect, "peers.connect", "peers.connect.rejects"
+        "Benthos 4.60.0, bare", "at least once", connect, "peers.connect", "peers.connect.rejects"
     ),
     "connect-gc": Engine(
-        "Benthos 4.60.0, GOGC=400",
+        "Benthos 4.60.0, bare, GOGC=400",
         "at least once",
         connect,
         "peers.connect",

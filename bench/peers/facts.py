@@ -1,4 +1,8 @@
-"""Write the rows and codes of the mapping tables as one JSON file for the other engines."""
+"""Write the rows and codes of the mapping tables as one JSON file for the other engines.
+
+The file also contains what the gateway writes into headers: the provenance of each table row that
+the job uses, the digests, and the key of the event ids.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from bench.peers.ours import KEY, harmonise
+from bench.peers.records import RECORDS, bodies
 from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.harmonise.values.iso_codes import LANGUAGES
+from gateway.messages.topics import QUALIFICATIONS_TOPIC
+from gateway.pseudonym_keys import derive_key
+from gateway.records import Accepted
 from gateway.render import elm_catalogue, vocabularies
 
 FIRST, LAST = "0000-00-00", "9999-99-99"
@@ -37,7 +48,25 @@ def facts(mappings: Path = Path("mappings")) -> dict[str, Any]:
         },
         "formal": vocabularies.SETTINGS["formal"],
         "ects": vocabularies.ECTS,
+        "event_key": derive_key(KEY.encode(), f"event ids {QUALIFICATIONS_TOPIC}").hex(),
+        **_provenance(),
     }
+
+
+def _provenance() -> dict[str, Any]:
+    """Return the digests, and the provenance of each table row, by the name of the row."""
+    lookups: dict[str, Any] = {}
+    digests: dict[str, str] = {}
+    for kind in RECORDS:
+        for native_id, body in bodies(2_000, kind=kind):
+            outcome = harmonise(native_id, body)
+            if isinstance(outcome, Accepted):
+                provenance = outcome.provenance
+                digests["config_digest"] = provenance.config_digest
+                digests["tables_digest"] = provenance.tables_digest
+                for lookup in provenance.lookups:
+                    lookups[lookup.row] = msgspec.to_builtins(lookup)
+    return {**digests, "lookups": lookups}
 
 
 def _levels(tables: Tables) -> dict[str, list[dict[str, Any]]]:
@@ -53,6 +82,7 @@ def _levels(tables: Tables) -> dict[str, list[dict[str, Any]]]:
                         "until": str(level.until or version.until or LAST),
                         "eqf": f"{vocabularies.SNB_BASE_URI}/eqf/{level.eqf}",
                         "nqf": level.uri,
+                        "row": f"{mapping.country}/{key}/{level.level}",
                     }
                     found.setdefault(f"{mapping.country}|{key}|{level.level}", []).append(row)
     return found
@@ -68,6 +98,7 @@ def _credits(tables: Tables) -> dict[str, list[dict[str, Any]]]:
                 "from": str(unit.from_ or FIRST),
                 "until": str(unit.until or LAST),
                 "ects": float(unit.ects),
+                "row": f"{mapping.country}/{unit.unit}",
             }
             for name in {unit.unit, *unit.also}:
                 found.setdefault(f"{mapping.country}|{name}", []).append(row)

@@ -20,7 +20,7 @@ async def fill(
     connectors: Sequence[str] = ("bench-peers",),
     kind: str = "few",
 ) -> None:
-    """Write ``count`` records of one set, one connector after the other, spread over the partitions.
+    """Write ``count`` records of one set, one connector after the other, to all partitions in turn.
 
     A missing topic is created.
     """

@@ -133,6 +133,16 @@ async def fresh(bootstrap: str, engine: Engine, partitions: int) -> None:
         await admin.close()
 
 
+async def drop_topics(bootstrap: str, names: list[str]) -> None:
+    """Delete topics and wait until they are gone."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        await drop(admin, names)
+    finally:
+        await admin.close()
+
+
 async def drop(admin: AIOKafkaAdminClient, names: list[str]) -> None:
     """Delete the existing topics and wait until they are gone."""
     present = [name for name in names if name in await admin.list_topics()]

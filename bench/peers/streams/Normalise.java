@@ -19,12 +19,12 @@ import java.util.Map;
 
 /** The job as Java would be written for it: a tree in, a tree out, vocabulary nodes made once. */
 final class Normalise {
-    record Level(String from, String until, JsonNode eqf, JsonNode nqf) {}
+    record Level(String from, String until, JsonNode eqf, JsonNode nqf, JsonNode lookup) {}
 
-    record Credit(String from, String until, BigDecimal ects) {}
+    record Credit(String from, String until, BigDecimal ects, JsonNode lookup) {}
 
-    /** What a record became: its document, or why there is none. */
-    record Result(boolean accepted, byte[] value) {}
+    /** The document of a record with its IRI and provenance, or the reason why there is none. */
+    record Result(boolean accepted, byte[] value, String iri, byte[] provenance) {}
 
     private static final String SNB = "http://data.europa.eu/snb/";
     private static final String AUTHORITY = "http://publications.europa.eu/resource/authority/";
@@ -41,22 +41,32 @@ final class Normalise {
     private final JsonNode context;
     private final JsonNode formal;
     private final JsonNode ects;
+    private final JsonNode lookups;
+    private final String configDigest;
+    private final String tablesDigest;
+    private final boolean withProvenance;
 
-    Normalise(File facts) throws IOException {
+    Normalise(File facts, boolean withProvenance) throws IOException {
         JsonNode found = mapper.readTree(facts);
+        this.withProvenance = withProvenance;
+        lookups = found.get("lookups");
+        configDigest = found.get("config_digest").asText();
+        tablesDigest = found.get("tables_digest").asText();
         context = found.get("context");
         for (Map.Entry<String, JsonNode> entry : found.get("levels").properties()) {
             List<Level> rows = new ArrayList<>();
             for (JsonNode row : entry.getValue()) {
                 rows.add(new Level(row.get("from").asText(), row.get("until").asText(),
-                        snb("eqf", row.get("eqf").asText()), snb("qdr", row.get("nqf").asText())));
+                        snb("eqf", row.get("eqf").asText()), snb("qdr", row.get("nqf").asText()),
+                        lookups.get(row.get("row").asText())));
             }
             levels.put(entry.getKey(), rows);
         }
         for (Map.Entry<String, JsonNode> entry : found.get("credits").properties()) {
             List<Credit> rows = new ArrayList<>();
             for (JsonNode row : entry.getValue()) {
-                rows.add(new Credit(row.get("from").asText(), row.get("until").asText(), row.get("ects").decimalValue()));
+                rows.add(new Credit(row.get("from").asText(), row.get("until").asText(), row.get("ects").decimalValue(),
+                        lookups.get(row.get("row").asText())));
             }
             credits.put(entry.getKey(), rows);
         }
@@ -96,7 +106,7 @@ final class Normalise {
 
     private Result rejected(String field, String reason) {
         try {
-            return new Result(false, mapper.writeValueAsBytes(NODES.objectNode().put("field", field).put("reason", reason)));
+            return new Result(false, mapper.writeValueAsBytes(NODES.objectNode().put("field", field).put("reason", reason)), null, null);
         } catch (IOException error) {
             throw new IllegalStateException(error);
         }
@@ -118,8 +128,8 @@ final class Normalise {
             return rejected("nqf_level", "level_unknown");
         }
         JsonNode earned = record.path("credits");
-        BigDecimal ratio = ratio(country + "|" + earned.path("unit").asText(), begins);
-        if (ratio == null) {
+        Credit unit = unit(country + "|" + earned.path("unit").asText(), begins);
+        if (unit == null) {
             return rejected("credit_amount", "unit_unknown");
         }
         String changed = moment(record.path("changed").asText());
@@ -146,7 +156,7 @@ final class Normalise {
         }
         ObjectNode credit = node(iri + "#credit", "CreditPoint");
         credit.set("framework", ects);
-        BigDecimal points = earned.path("value").decimalValue().multiply(ratio).setScale(2, RoundingMode.HALF_UP).stripTrailingZeros();
+        BigDecimal points = earned.path("value").decimalValue().multiply(unit.ects).setScale(2, RoundingMode.HALF_UP).stripTrailingZeros();
         credit.put("point", points.toPlainString());
         made.set("creditPoint", credit);
         made.put("volumeOfLearning", "PT" + earned.path("hours").asLong() + "H");
@@ -157,11 +167,22 @@ final class Normalise {
         made.set("eqfLevel", level.eqf);
         made.set("nqfLevel", level.nqf);
         made.set("identifier", node(iri + "#identifier", "Identifier").put("notation", record.path("code").asText()));
-        ObjectNode awarding = node(iri + "#awarding", "AwardingOpportunity").put("learningAchievementSpecification", iri);
+        ObjectNode awarding = node(iri + "#awarding", "AwardingOpportunity");
         awarding.set("awardingBody", body(record.path("body"), country, iri + "#awarding-body"));
+        awarding.set("temporal", node(iri + "#validity", "PeriodOfTime").put("startDate", begins + "T00:00:00Z"));
+        awarding.put("learningAchievementSpecification", iri);
         made.set("awardingOpportunity", awarding);
         made.put("modified", changed);
-        return new Result(true, mapper.writeValueAsBytes(made));
+        byte[] provenance = withProvenance ? provenance(record.path("form").asText(), level, unit) : null;
+        return new Result(true, mapper.writeValueAsBytes(made), iri, provenance);
+    }
+
+    /** The table rows behind a document, as the gateway writes them into a header. */
+    private byte[] provenance(String form, Level level, Credit unit) throws IOException {
+        ObjectNode made = NODES.objectNode().put("connector", "bench-peers").put("stream", "programmes")
+                .put("config_digest", configDigest).put("tables_digest", tablesDigest);
+        made.putArray("lookups").add(lookups.get(form)).add(level.lookup).add(unit.lookup);
+        return mapper.writeValueAsBytes(made);
     }
 
     private ObjectNode body(JsonNode body, String country, String id) {
@@ -189,14 +210,14 @@ final class Normalise {
     }
 
     /** The one unit that held on the day; two of the same name are no answer. */
-    private BigDecimal ratio(String key, String on) {
-        BigDecimal found = null;
+    private Credit unit(String key, String on) {
+        Credit found = null;
         for (Credit row : credits.getOrDefault(key, List.of())) {
             if (row.from.compareTo(on) <= 0 && on.compareTo(row.until) <= 0) {
                 if (found != null) {
                     return null;
                 }
-                found = row.ects;
+                found = row;
             }
         }
         return found;

@@ -1,0 +1,1 @@
+"""Compare the extraction of a registry, without Kafka, with other tools."""
