@@ -18,5 +18,12 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f" (did you mean {names[near[0]]}?)" if near else ""
 
 
+def unknown_stream(connector: str, stream: str, known: Iterable[str]) -> str:
+    """Return the message that a connector has no such stream, and which ones it has."""
+    names = list(known)
+    near = did_you_mean(stream, names)
+    return f"{connector} has no stream {stream}{near}; it has {', '.join(names)}"
+
+
 def _plain(name: str) -> str:
     return name.strip().casefold().replace("_", "-").removesuffix(".yaml")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -29,7 +30,39 @@ Wait = Annotated[
 Timeout = Annotated[
     float, typer.Option(min=1, help="Longest time to wait with --wait, in seconds.")
 ]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, at the end.")]
 DEFAULT_TIMEOUT_SECONDS = 600.0
+
+
+class CommandReport:
+    """What happened to each command: lines for a person at once, or JSON at the end."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+        self._rows: dict[str, dict[str, Any]] = {}
+
+    def add_sent(self, command: Command, workers: list[str]) -> None:
+        """Report the workers that may own the connector of a command."""
+        self._rows[command.id] = {
+            "command": type(command).__struct_config__.tag,
+            "connector": command.connector,
+            "stream": command.stream or None,
+            "sent_to": workers,
+            "results": {},
+        }
+        if workers and not self._as_json:
+            print(f"{describe(command)}: sent to {' or '.join(workers)}")
+
+    def add_result(self, command: Command, stream: str, text: str) -> None:
+        """Report how a command ended for a stream. A refused command has no stream."""
+        self._rows[command.id]["results"][stream] = text
+        if not self._as_json:
+            print(one_line(f"{command.connector} {stream}".rstrip() + f": {text}"))
+
+    def end(self) -> None:
+        """Print the JSON."""
+        if self._as_json:
+            print(json.dumps(list(self._rows.values()), ensure_ascii=False, indent=1))
 
 
 def send_commands(
@@ -38,6 +71,7 @@ def send_commands(
     *,
     wait: bool = False,
     timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+    as_json: bool = False,
 ) -> None:
     """Send commands and print for each of them which worker has it.
 
@@ -45,11 +79,20 @@ def send_commands(
     :class:`~gateway.errors.Unavailable` if no worker runs one of the connectors, or if the time is
     over. The commands are stored in that case too.
     """
-    asyncio.run(_send(settings, to_send, wait=wait, timeout_seconds=timeout_seconds))
+    report = CommandReport(as_json=as_json)
+    try:
+        asyncio.run(_send(settings, to_send, report, wait=wait, timeout_seconds=timeout_seconds))
+    finally:
+        report.end()
 
 
 async def _send(
-    settings: Settings, to_send: Sequence[Command], *, wait: bool, timeout_seconds: float
+    settings: Settings,
+    to_send: Sequence[Command],
+    report: CommandReport,
+    *,
+    wait: bool,
+    timeout_seconds: float,
 ) -> None:
     from gateway.kafka.send import send_command
     from gateway.messages import commands
@@ -57,8 +100,7 @@ async def _send(
     workers = await _find_workers(settings, {command.connector for command in to_send})
     for command in to_send:
         await send_command(settings, command.connector, commands.encode(command))
-        if names := workers[command.connector]:
-            print(f"{describe(command)}: sent to {' or '.join(names)}")
+        report.add_sent(command, workers[command.connector])
     without = sorted(name for name, names in workers.items() if not names)
     if without and not wait:
         raise Unavailable(
@@ -66,7 +108,7 @@ async def _send(
             "stored for one day, and the next worker carries it out; start one with `gateway run`"
         )
     if wait:
-        await _wait(settings, to_send, timeout_seconds)
+        await _wait(settings, to_send, report, timeout_seconds)
 
 
 async def _find_workers(settings: Settings, names: Iterable[str]) -> dict[str, list[str]]:
@@ -93,7 +135,9 @@ def running_workers(workers: Iterable[WorkerStatus], connector: str, now: float)
     ]
 
 
-async def _wait(settings: Settings, sent: Sequence[Command], timeout_seconds: float) -> None:
+async def _wait(
+    settings: Settings, sent: Sequence[Command], report: CommandReport, timeout_seconds: float
+) -> None:
     from gateway.messages.status import command_failed, command_is_waiting
     from gateway.operations.read_status import read_status
 
@@ -112,7 +156,7 @@ async def _wait(settings: Settings, sent: Sequence[Command], timeout_seconds: fl
                 continue
             del unfinished[command.id]
             for stream, text in sorted(results.items()):
-                print(one_line(f"{command.connector} {stream}".rstrip() + f": {text}"))
+                report.add_result(command, stream, text)
             has_failed |= any(map(command_failed, results.values()))
         if not unfinished:
             break

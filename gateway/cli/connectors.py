@@ -16,6 +16,7 @@ import typer
 
 from gateway.printable import one_line
 from gateway.settings import SHIPPED, Settings
+from gateway.similar_name import did_you_mean, unknown_stream
 
 
 class OutputFormat(StrEnum):
@@ -147,6 +148,7 @@ Limit = Annotated[
     int, typer.Option("--limit", min=1, max=1000, help="Show no more than this number of records.")
 ]
 
+PROTOCOLS = ("rest", "soap", "file")
 _PREVIEW_KEY = b"the key of previews, never of a gateway"
 
 
@@ -154,9 +156,7 @@ def _stream_of(connector: Any, stream: str | None) -> str:
     from gateway.errors import UsageError
 
     if stream is not None and stream not in connector.streams:
-        raise UsageError(
-            f"{connector.connector} has no stream {stream!r}; it has {', '.join(connector.streams)}"
-        )
+        raise UsageError(unknown_stream(connector.connector, stream, connector.streams))
     return stream or next(iter(connector.streams))
 
 
@@ -390,10 +390,10 @@ def new(
     from gateway.check.scaffold import ScaffoldAnswers, write_connector
     from gateway.errors import UsageError
 
-    if protocol not in {"rest", "soap", "file"}:
+    if protocol not in PROTOCOLS:
         raise UsageError(
-            f"no protocol {protocol!r}; expected rest, soap or file "
-            "(connectors/README.md describes push)"
+            f"no protocol {protocol!r}{did_you_mean(protocol, PROTOCOLS)}; "
+            "expected rest, soap or file (connectors/README.md describes push)"
         )
     answers = ScaffoldAnswers(country.upper(), protocol, name, sample, wsdl, openapi)
     path = write_connector(answers, out or Settings().connectors)

@@ -67,6 +67,9 @@ def erase(
         ),
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+    as_json: Annotated[  # noqa: ARG001 - other commands have it, so that people expect it
+        bool, typer.Option("--json", help="Changes nothing: the receipt is always JSON.")
+    ] = False,
 ) -> None:
     """Remove a record or a person from every topic permanently, and print the receipt as JSON.
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gateway.cli.command_group import CommandGroup
+
+if TYPE_CHECKING:
+    from gateway.local.broker import Broker
 
 kafka_app = typer.Typer(
     cls=CommandGroup,
@@ -37,6 +40,8 @@ def start(
             min=1, max=65535, help="Port on 127.0.0.1.  [default: the last port, or a free one]"
         ),
     ] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Start the broker, or print the address of the running broker.
 
@@ -49,6 +54,9 @@ def start(
     broker = kafka.start(
         _data(data), port, jar_cache=settings.jar_cache, mirror=settings.jar_mirror
     )
+    if as_json:
+        _print_json(broker)
+        return
     print(f"Kafka answers on {broker.bootstrap} (process {broker.pid}, data in {broker.data})")
     print("stop it with: gateway kafka stop" + (f" --data {data}" if data else ""))
 
@@ -77,10 +85,14 @@ def status(
     if broker is None:
         raise Unavailable(f"no Kafka runs on {place}; start it with: gateway kafka start")
     if as_json:
-        facts = {"bootstrap": broker.bootstrap, "pid": broker.pid, "data": str(broker.data)}
-        print(json.dumps(facts, ensure_ascii=False, indent=1))
+        _print_json(broker)
         return
     print(f"Kafka answers on {broker.bootstrap} (process {broker.pid}, data in {broker.data})")
+
+
+def _print_json(broker: Broker) -> None:
+    facts = {"bootstrap": broker.bootstrap, "pid": broker.pid, "data": str(broker.data)}
+    print(json.dumps(facts, ensure_ascii=False, indent=1))
 
 
 @kafka_app.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +13,7 @@ import typer
 
 from gateway.cli.command_sending import (
     DEFAULT_TIMEOUT_SECONDS,
+    Json,
     Timeout,
     Wait,
     send_commands,
@@ -21,7 +23,7 @@ from gateway.errors import UsageError
 from gateway.messages import commands
 from gateway.operations import stream_requests
 from gateway.printable import one_line
-from gateway.similar_name import did_you_mean
+from gateway.similar_name import did_you_mean, unknown_stream
 
 if TYPE_CHECKING:
     from gateway.operations.renormalise import OutcomeChange
@@ -36,6 +38,7 @@ def _send_command(
     *,
     wait: bool = False,
     timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+    as_json: bool = False,
 ) -> None:
     from gateway.cli.runtime import check_keys, load_settings
     from gateway.pipeline.loaded_config import load_config
@@ -47,7 +50,7 @@ def _send_command(
         raise UsageError(reasons)
     if isinstance(command, commands.Backfill):
         check_keys(settings)
-    send_commands(settings, [command], wait=wait, timeout_seconds=timeout_seconds)
+    send_commands(settings, [command], wait=wait, timeout_seconds=timeout_seconds, as_json=as_json)
 
 
 def poll(
@@ -55,10 +58,11 @@ def poll(
     stream: Stream = "",
     wait: Wait = False,
     timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
+    as_json: Json = False,
 ) -> None:
     """Poll now instead of at the next interval, also while the circuit breaker is open."""
     command = commands.Poll(connector=connector, stream=stream, id=uuid.uuid4().hex)
-    _send_command(command, wait=wait, timeout_seconds=timeout)
+    _send_command(command, wait=wait, timeout_seconds=timeout, as_json=as_json)
 
 
 def pause(
@@ -67,10 +71,11 @@ def pause(
     reason: Annotated[str, typer.Option(help="Reason for the log.")] = "",
     wait: Wait = False,
     timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
+    as_json: Json = False,
 ) -> None:
     """Stop polling until `gateway resume`. The worker finishes the records that it has read."""
     command = commands.Pause(connector=connector, stream=stream, reason=reason, id=uuid.uuid4().hex)
-    _send_command(command, wait=wait, timeout_seconds=timeout)
+    _send_command(command, wait=wait, timeout_seconds=timeout, as_json=as_json)
 
 
 def resume(
@@ -84,6 +89,7 @@ def resume(
     ] = False,
     wait: Wait = False,
     timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
+    as_json: Json = False,
 ) -> None:
     """Continue to poll from the stored cursor."""
     command = commands.Resume(
@@ -93,9 +99,9 @@ def resume(
         accept_deletions=accept_deletions,
     )
     withheld = _withheld_deletions(command) if accept_deletions else []
-    _send_command(command, wait=wait, timeout_seconds=timeout)
+    _send_command(command, wait=wait, timeout_seconds=timeout, as_json=as_json)
     for text in withheld:
-        print(text)
+        print(text, file=sys.stderr if as_json else sys.stdout)
 
 
 def _withheld_deletions(command: commands.Resume) -> list[str]:
@@ -137,6 +143,7 @@ def backfill(
     ] = False,
     wait: Wait = False,
     timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
+    as_json: Json = False,
 ) -> None:
     """Read a past period again, in parallel with live polling. Continues after a restart.
 
@@ -154,7 +161,7 @@ def backfill(
         cancelling = commands.CancelBackfill(
             connector=connector, stream=stream, id=uuid.uuid4().hex
         )
-        _send_command(cancelling, wait=wait, timeout_seconds=timeout)
+        _send_command(cancelling, wait=wait, timeout_seconds=timeout, as_json=as_json)
         return
     if not begin:
         raise UsageError(
@@ -162,7 +169,7 @@ def backfill(
         )
     loaded = load_config(load_settings(), [connector]).connectors[connector]
     if stream and stream not in loaded.streams:
-        raise UsageError(f"{connector} has no stream {stream}; it has {', '.join(loaded.streams)}")
+        raise UsageError(unknown_stream(connector, stream, loaded.streams))
     reasons = {
         name: unsupported_reason(loaded, name) for name in ([stream] if stream else loaded.streams)
     }
@@ -184,9 +191,10 @@ def backfill(
     )
     print(
         f"from {first:%Y-%m-%dT%H:%M:%SZ} up to {last:%Y-%m-%dT%H:%M:%SZ}; "
-        f"`gateway status {connector}` shows the progress"
+        f"`gateway status {connector}` shows the progress",
+        file=sys.stderr if as_json else sys.stdout,
     )
-    _send_command(command, wait=wait, timeout_seconds=timeout)
+    _send_command(command, wait=wait, timeout_seconds=timeout, as_json=as_json)
 
 
 def renormalise(
@@ -203,7 +211,7 @@ def renormalise(
         ),
     ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="With --dry-run: print JSON, without the summary.")
+        bool, typer.Option("--json", help="Print JSON, with --dry-run without the summary.")
     ] = False,
     wait: Wait = False,
     timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
@@ -217,8 +225,6 @@ def renormalise(
     if dry_run:
         print_changes(country, as_json=as_json)
         return
-    if as_json:
-        raise UsageError("--json needs --dry-run: without it, the command prints no data")
     settings = load_settings()
     check_keys(settings)
     to_send = [
@@ -227,9 +233,10 @@ def renormalise(
     ]
     print(
         "the owner of each connector reads its raw records again; "
-        "restart a worker that still uses older tables"
+        "restart a worker that still uses older tables",
+        file=sys.stderr if as_json else sys.stdout,
     )
-    send_commands(settings, to_send, wait=wait, timeout_seconds=timeout)
+    send_commands(settings, to_send, wait=wait, timeout_seconds=timeout, as_json=as_json)
 
 
 def print_changes(country: str, *, as_json: bool = False) -> int:

@@ -34,6 +34,9 @@ def read(
         ),
     ] = None,
     connector: Annotated[str, typer.Option(help="Only records of this connector.")] = "",
+    as_json: Annotated[  # noqa: ARG001 - other commands have it, so that people expect it
+        bool, typer.Option("--json", help="Changes nothing: the output is always JSON.")
+    ] = False,
 ) -> None:
     """Print the committed records of a topic, with one JSON object on each line.
 
@@ -81,13 +84,19 @@ topics_app = typer.Typer(
 
 
 @topics_app.command("apply")
-def apply_topics() -> None:
+def apply_topics(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
     """Create the missing topics."""
     from gateway.kafka import topic_admin
     from gateway.messages import topics
 
     settings = load_settings()
     created = asyncio.run(topic_admin.create_missing(settings))
+    if as_json:
+        existed = [topic.name for topic in topics.TOPICS if topic.name not in created]
+        print(json.dumps({"created": list(created), "existed": existed}, indent=1))
+        return
     for name in created:
         print(f"created {name}")
     print(f"{len(topics.TOPICS) - len(created)} existed already, {len(created)} created")

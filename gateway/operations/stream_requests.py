@@ -28,6 +28,7 @@ from gateway.pipeline.record_processor import RecordProcessor
 from gateway.pipeline.rejection_guard import allow_rejections
 from gateway.pipeline.stream_state import StreamState
 from gateway.settings import Settings
+from gateway.similar_name import unknown_stream
 
 log = structlog.get_logger()
 
@@ -227,6 +228,5 @@ def not_applicable_reason(command: Command, connector: Connector) -> str:
             "ask it to send its records again"
         )
     if not any(applies_to_stream(command, stream) for stream in connector.streams):
-        names = ", ".join(connector.streams)
-        return f"{connector.connector} has no stream {command.stream}; it has {names}"
+        return unknown_stream(connector.connector, command.stream, connector.streams)
     return ""
