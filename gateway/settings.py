@@ -187,10 +187,11 @@ class Settings(BaseSettings):
     metrics_host: str = "127.0.0.1"
     metrics_port: Port = 9464
     health_token: SecretStr = SecretStr("")
-    """The token for the explanations of records on the health port, 16 characters or more.
+    """The token for explanations, topics and unmapped values on the health port, 16 characters or
+    more.
 
     A caller shows it as a Bearer token, or as the password of any user. Without a token, the health
-    port explains no record.
+    port shows none of them.
     """
     health_token_file: Path | None = None
     """A file with the token, as an alternative. The gateway reads it for each call."""

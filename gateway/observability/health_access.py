@@ -1,8 +1,8 @@
 """Decide who may read the pages of the health port that are about records.
 
-Explanations of records need a token. Pages for people also need a known ``Host``, because a website
-could otherwise give its own name the address of this port and read the page in a browser of the
-operator. Probes and metrics need neither: they contain nothing about persons.
+Explanations, unmapped values and topics need a token. Pages for people also need a known ``Host``.
+Otherwise a website could give its own name the address of this port, and read the page in a browser
+of the operator. Probes and metrics need neither, because they contain nothing about persons.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from gateway.settings import Settings
 
 MIN_TOKEN_LENGTH = 16
 DISABLED_TEXT = (
-    "This port explains no record, because it has no token. Set GATEWAY_HEALTH_TOKEN, "
-    "or run `gateway explain CONNECTOR ID` in a shell.\n"
+    "This port shows no records, because it has no token. Set GATEWAY_HEALTH_TOKEN, "
+    "or run `gateway explain` or `gateway topics read` in a shell.\n"
 )
 UNAUTHORISED_TEXT = (
     "This page needs the token of GATEWAY_HEALTH_TOKEN, as a Bearer token "
