@@ -66,6 +66,7 @@ _NATIONAL_SCHEME: Final = re.compile(r"[a-z]{2}-[a-z0-9][a-z0-9-]*")
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _LEGACY: Final = re.compile(r"[A-Z]{2}-[0-9]{9}-.+")
 _WEB_ADDRESS: Final = re.compile(r"https?://[^\s/?#]+[^\s]*")
+_NO_HOST: Final = frozenset({"", "/", "?", "#"})
 _MAX_DOMAIN_LENGTH: Final = 253
 _PATTERNS: Final = {
     "pic": re.compile(r"[0-9]{9}"),
@@ -259,6 +260,9 @@ def is_well_formed(scheme: str, value: str) -> bool:
 
 def is_web_address(value: str) -> bool:
     """Return whether a text is an address with http or https, as documents may contain it."""
+    if value.isascii() and value.isprintable() and " " not in value:  # faster than the pattern
+        start = 8 if value.startswith("https://") else 7 if value.startswith("http://") else None
+        return start is not None and value[start : start + 1] not in _NO_HOST
     return bool(_WEB_ADDRESS.fullmatch(value))
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from datetime import date, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from gateway.harmonise.part_ids import distinguish_parts
@@ -235,7 +236,14 @@ class _RecordRules:
                     Code.DATES_UNORDERED,
                     f"expected {first} on or before {last}",
                 )
-        awarded, born = record.get("awarded_on"), (record.get("holder") or {}).get("birth_date")
+        awarded, issued, holder = (
+            record.get("awarded_on"),
+            record.get("issued_at"),
+            record.get("holder"),
+        )
+        born = holder.get("birth_date") if holder else None
+        if awarded is None and issued is None and born is None:
+            return
         for name, day in (("awarded_on", awarded), ("holder.birth_date", born)):
             if day is not None and not _FIRST_YEAR <= day.year <= _LAST_YEAR:
                 raise record_refused(
@@ -244,7 +252,6 @@ class _RecordRules:
                     Code.DATE_IMPLAUSIBLE,
                     "expected a day of this age, not a stand-in for no day",
                 )
-        issued = record.get("issued_at")
         issued_on = issued.date() if isinstance(issued, datetime) else issued
         for name, day in (
             ("awarded_on", awarded),
@@ -337,26 +344,33 @@ class _RecordRules:
         if name == ECTS_GRADING_SCALE:
             self._issue(Code.GRADE_SCALE_OBSOLETE, f"{prefix}assessment.grading_scale")
         scale = self.tables.grading_scale(self.country, name)
-        values = scale.values if scale else ()
-        if (
-            len(values) > 1
-            and not any("-" in value[1:] for value in values)
-            and assessment["grade"] not in values
-        ):
-            self._issue(Code.GRADE_OUTSIDE_SCALE, f"{prefix}assessment.grade")
-        elif (
-            len(values) == 1
-            and (span := _NUMBER_RANGE.fullmatch(values[0]))
-            and (found := _NUMBER.fullmatch(assessment["grade"].strip()))
-        ):
-            least, grade, most = (
-                Decimal(text.replace(",", ".")) for text in (span[1], found[0], span[2])
-            )
-            if not least <= grade <= most:
+        grades, span = _grades_of(scale.values) if scale else (None, None)
+        if grades is not None:
+            if assessment["grade"] not in grades:
+                self._issue(Code.GRADE_OUTSIDE_SCALE, f"{prefix}assessment.grade")
+        elif span is not None and (found := _NUMBER.fullmatch(assessment["grade"].strip())):
+            least, most = span
+            if not least <= _decimal(found[0]) <= most:
                 self._issue(Code.GRADE_OUTSIDE_SCALE, f"{prefix}assessment.grade")
 
     def _issue(self, code: str, field: str, message: str = "") -> None:
         self.issues.append(Issue(code=str(code), field=field, message=message))
+
+
+@lru_cache(maxsize=1024)
+def _grades_of(
+    values: tuple[str, ...],
+) -> tuple[frozenset[str] | None, tuple[Decimal, Decimal] | None]:
+    """Return the grades of a scale, or the least and the greatest number if it is a range."""
+    if len(values) > 1 and not any("-" in value[1:] for value in values):
+        return frozenset(values), None
+    if len(values) == 1 and (span := _NUMBER_RANGE.fullmatch(values[0])):
+        return None, (_decimal(span[1]), _decimal(span[2]))
+    return None, None
+
+
+def _decimal(text: str) -> Decimal:
+    return Decimal(text.replace(",", "."))
 
 
 _MICRO_ELEMENTS = (

@@ -30,6 +30,10 @@ SPEC_VERSION_HEADER = ("ce_specversion", b"1.0")
 _JSON = ("content-type", JSON)
 _CONTENT_ID = encode_name(CONTENT_ID_HEADER) + varint(32)
 _PROVENANCE = encode_name("provenance")
+_HEADERS_OF_ALL = {
+    "ce_specversion", "ce_id", CONTENT_ID_HEADER, "ce_source", "ce_type", "content-type"
+}  # fmt: skip
+"""The headers of a raw record of which nothing else is known, as of most records."""
 _MIDNIGHT = b"T00:00:00Z"
 _ENCODER = msgspec.json.Encoder()
 _pack_length = Struct(">BQ").pack
@@ -156,8 +160,20 @@ def encode_raw_headers(raw: RawRecord, content: bytes | None = None) -> list[tup
 
 def decode_raw(key: bytes, value: bytes | None, headers: Any) -> RawRecord:
     """Return the raw record whose headers :func:`encode_raw_headers` wrote."""
-    header = dict(headers).get
+    by_name = dict(headers)
+    header = by_name.get
     connector, _, native_id = key.decode().partition("|")
+    if by_name.keys() == _HEADERS_OF_ALL:
+        return RawRecord(
+            connector=connector,
+            stream=_stream_of(by_name["ce_source"]),
+            native_id=native_id,
+            body=value,
+            media_type="application/xml"
+            if by_name["content-type"] == b"application/xml"
+            else "application/json",
+            event_id=by_name["ce_id"].decode(),
+        )
     time, context, kind = header("ce_time"), header("context"), header("kind")
     version, row, corrected = header("version"), header("row"), header("correctionof")
     # Earlier releases gave the same id to the same content, so it does not identify an event.

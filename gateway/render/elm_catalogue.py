@@ -88,8 +88,10 @@ def missing_elements(
         return rejection(emits, "title")
     if ISCED_F.isdisjoint(record.isced_f) and "isced_f" not in without:
         return rejection(emits, "isced_f")
+    outcomes = record.learning_outcomes
     if (
-        not any(outcome.title for outcome in record.learning_outcomes)
+        not (outcomes and outcomes[0].title)
+        and not any(outcome.title for outcome in outcomes)
         and "learning_outcomes" not in without
     ):
         return rejection(emits, "learning_outcomes")
@@ -230,7 +232,9 @@ def _qualification_members(
     fragments = [elm_levels.levels(record)]
     if record.partial is not None:
         fragments.append(b',"isPartialQualification":%b' % dumps(record.partial))
-    if accreditations := elm_common.accreditation(record.accreditation, body, style):
+    if record.accreditation and (
+        accreditations := elm_common.accreditation(record.accreditation, body, style)
+    ):
         fragments += (b',"accreditation":[', accreditations, b"]")
     return fragments
 

@@ -286,14 +286,16 @@ def specification(
     if page := web_resource(record.homepage, style, b"homepage"):
         json_text += (b',"homepage":', page)
     json_text.append(_mode_and_setting(record.mode, record.setting))
-    json_text.append(
-        elm_levels.education_levels(
-            record, levels_published=not style.back_reference or elm_levels.has_levels(record)
+    complete = record.eqf_level is not None and bool(record.nqf_uri)
+    if record.cycle is not None or not complete:  # otherwise ``levels`` says everything
+        json_text.append(
+            elm_levels.education_levels(
+                record, levels_published=not style.back_reference or complete
+            )
         )
-    )
     if record.micro:
         json_text.append(SHORT_PROGRAMME)
-    if amount := elm_credits.national_amount(record):
+    if record.credit_points is not None and (amount := elm_credits.national_amount(record)):
         notes = (*notes, amount)
     if notes:
         json_text.append(additional_notes(notes))

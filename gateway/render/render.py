@@ -265,6 +265,9 @@ def _without_invalid_identifier(record: Credential, esi: str) -> tuple[Credentia
     return msgspec.structs.replace(record, holder=holder), [ESI_INVALID]
 
 
+_ENTRY_TOPICS = frozenset({QUALIFICATIONS_TOPIC, OPPORTUNITIES_TOPIC, INCOMPLETE_ENTRIES_TOPIC})
+
+
 class TopicKeys:
     """The keys of a record by topic.
 
@@ -301,6 +304,8 @@ class TopicKeys:
 
     def __getitem__(self, topic: str) -> str:
         raw = self._raw
+        if topic in _ENTRY_TOPICS:
+            return iri(raw.connector, raw.native_id, self._template)
         if topic == PROVIDERS_TOPIC:
             return raw.key
         if topic == CARDS_TOPIC and isinstance(
@@ -311,7 +316,7 @@ class TopicKeys:
             return pseudonym_key(self._audience_key, raw.connector, raw.native_id)
         if topic in (CREDENTIALS_TOPIC, POINTERS_TOPIC):
             return person_iri(self._id_key, raw.connector, raw.native_id, self._template)
-        return iri(raw.connector, raw.native_id, self._template)
+        raise KeyError(topic)
 
 
 def _document(topic: str, key: str, value: bytes | None) -> Document:

@@ -81,6 +81,22 @@ def _projection(tree: Tree) -> EvaluateNode:
 
 def _filter(tree: Tree) -> EvaluateNode:
     base, each, test = map(compile_tree, tree["children"])
+    if (sought := _sought_text(tree["children"][2])) is not None:
+        name, text = sought
+
+        def with_text(value: Any) -> Any:
+            items = base(value)
+            if not isinstance(items, list):
+                return None
+            return [
+                result
+                for item in items
+                if isinstance(item, dict)
+                and item.get(name) == text
+                and (result := each(item)) is not None
+            ]
+
+        return with_text
 
     def filtered(value: Any) -> Any:
         items = base(value)
@@ -93,6 +109,16 @@ def _filter(tree: Tree) -> EvaluateNode:
         ]
 
     return filtered
+
+
+def _sought_text(test: Tree) -> tuple[str, str] | None:
+    """Return the key and the text of a test such as ``type=='pic'``, or ``None``."""
+    if test["type"] != "comparator" or test["value"] != "eq":
+        return None
+    left, right = test["children"]
+    if left["type"] != "field" or right["type"] != "literal" or type(right["value"]) is not str:
+        return None
+    return left["value"], right["value"]
 
 
 def _flatten(tree: Tree) -> EvaluateNode:

@@ -51,13 +51,19 @@ def language_map(
     )
     if languages.each is not None:
         each = compile_(languages.each, "each")
-        pairs_of = _pairs_per_item(
-            compile_(languages.language, "language") if languages.language else None,
-            compile_(languages.text, "text") if languages.text else None,
-        )
+        language = compile_(languages.language, "language") if languages.language else None
+        text = compile_(languages.text, "text") if languages.text else None
+        pairs_of = _pairs_per_item(language, text)
+        merge_quickly = _quick_merge(language, text, convert, nulls)
 
         def collect(found: Iterable[Any], context: Context, state: MappingState) -> Any:
-            return merge_texts(pairs_of(found, context), state)
+            try:
+                texts = merge_quickly(found)
+            except CastError:
+                texts = None
+            if texts is None:
+                return merge_texts(pairs_of(found, context), state)
+            return texts or None
 
         run = each.run
         return ManyValues(
@@ -65,6 +71,65 @@ def language_map(
         )
     pairs = _pairs(languages, compile_)
     return CompiledRule(lambda node, context, state: merge_texts(pairs(node, context), state))
+
+
+_QuickMerge = Callable[[Iterable[Any]], dict[str, str] | None]
+"""Merges one plain text for each known language.
+
+It returns ``None`` for anything else, which :func:`_build_merge` decides.
+"""
+
+
+def _quick_merge(
+    language: CompiledExpression | None,
+    text: CompiledExpression | None,
+    convert: Convert,
+    nulls: frozenset[str],
+) -> _QuickMerge:
+    key, inner, attribute = _key(language), _key(text), _attribute(language)
+    if convert in {read_text, clean_text}:
+        if key and inner:
+            return _merge_objects(key, inner, nulls)
+        if attribute is not None and text is None:
+            return _merge_elements(attribute, nulls)
+    return lambda _found: None
+
+
+def _merge_objects(key: str, inner: str, nulls: frozenset[str]) -> _QuickMerge:
+    def merge(found: Iterable[Any]) -> dict[str, str] | None:
+        texts: dict[str, str] = {}
+        for selected in found:
+            for item in selected if type(selected) is list else (selected,):
+                if type(item) is not dict or type(value := item.get(inner)) is not str:
+                    return None
+                label = item.get(key)
+                tag = _language_tag(label) if type(label) is str else None
+                if tag is None or tag in texts or not value.isprintable():
+                    return None
+                if (value := value.strip()) and value not in nulls:
+                    texts[tag] = value if value.isascii() else clean_text(value)
+        return texts
+
+    return merge
+
+
+def _merge_elements(attribute: str, nulls: frozenset[str]) -> _QuickMerge:
+    name = attribute.encode()  # bytes, because lxml would encode a text for each element
+
+    def merge(found: Iterable[Any]) -> dict[str, str] | None:
+        texts: dict[str, str] = {}
+        for element in found:
+            value = element.text
+            if not value or not value.isprintable() or len(element):
+                return None
+            tag = _language_tag(element.get(name))
+            if tag is None or tag in texts:
+                return None
+            if (value := value.strip()) and value not in nulls:
+                texts[tag] = value if value.isascii() else clean_text(value)
+        return texts
+
+    return merge
 
 
 def _build_merge(  # noqa: C901 - all checks of a text, in order
