@@ -151,11 +151,12 @@ class _RecordRules:
         level, declared = record.get("nqf_level"), record.get("eqf_declared")
         if level or declared is not None:
             begun = record.get("valid_from") if reference_date is None else None
+            first_day = self.tables.judgements.level_day
             question = LevelQuestion(
                 country=self.country,
                 prefix=prefix,
-                on=reference_date,
-                started_on=begun,
+                on=reference_date and first_day(self.country, reference_date),
+                started_on=begun and first_day(self.country, begun),
                 is_award=award,
                 level=level,
                 declared_eqf=declared,
@@ -188,25 +189,25 @@ class _RecordRules:
         question = CreditQuestion(
             country=self.country,
             prefix=prefix,
-            on=reference_date,
+            on=reference_date and self.tables.judgements.credit_day(self.country, reference_date),
             amount=amount,
             unit=record.get("credit_unit"),
             sector=sector,
-            hours=hours,
-            months=record.get("duration_months"),
             assessed=(record.get("assessment") or {}).get("kind"),
             eqf=self._level_of_act(record, sector),
         )
-        judged = self.tables.judgements.credits(question)
+        judged = self.tables.judgements.credits(question, (hours, record.get("duration_months")))
         self._merge_outcome(judged, record)
         return judged.credit
 
     def _level_of_act(self, record: dict[str, Any], sector: str | None) -> int | None:
         """Return the EQF level that decides whether an act grants ECTS credits to a record.
 
-        Outside higher education, an act for some levels grants nothing to a record of which no
-        level is known.
+        No act is needed in higher education. Outside higher education, an act for some levels
+        grants nothing to a record of which no level is known.
         """
+        if sector == "HE":
+            return None
         level: int | None = self._own_or_of_whole(record, "eqf_level")
         if level is None and sector in {"VET", "GEN"}:
             return _LEVEL_NOT_KNOWN

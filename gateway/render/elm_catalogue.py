@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Container
-from datetime import date
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -259,16 +258,18 @@ def _awarding(
     if not body.complete:
         text = validity_text(record.valid_from, record.valid_until)
         return b"", (text,) if text else ()
-    start = _awarding_start(body.json, record.valid_from, record.valid_until, prefix)
-    return start + b',"learningAchievementSpecification":"%b"}' % specification, ()
+    start, end = _awarding_start(body.json, prefix), b',"learningAchievementSpecification":"%b"}'
+    if days := period(record.valid_from, record.valid_until, b"validity"):
+        temporal = days.replace(elm_common.ID_PREFIX_MARKER, prefix)
+        return start + b',"temporal":' + temporal + end % specification, ()
+    return start + end % specification, ()
 
 
 @lru_cache(maxsize=_CACHE_SIZE)
-def _awarding_start(body: bytes, start: date | None, end: date | None, prefix: bytes) -> bytes:
-    days = period(start, end, b"validity")
+def _awarding_start(body: bytes, prefix: bytes) -> bytes:
     json_text = (
         b',"awardingOpportunity":{"id":"\0awarding","type":"AwardingOpportunity",'
-        b'"awardingBody":%b%b' % (body, b',"temporal":%b' % days if days else b"")
+        b'"awardingBody":%b' % body
     )
     return json_text.replace(elm_common.ID_PREFIX_MARKER, prefix)
 

@@ -325,11 +325,14 @@ def _fields_and_languages(isced_f: tuple[str, ...], languages: tuple[str, ...]) 
     )
 
 
-@lru_cache(maxsize=_CACHE_SIZE)
 def _workload(worked: Decimal | None, months: int | None) -> bytes:
     json_text = b""
     if worked is not None:
-        json_text += b',"volumeOfLearning":"%b"' % (xml_duration(worked) or "").encode()
+        hours = int(worked)
+        if hours == worked:
+            json_text = b',"volumeOfLearning":"PT%dH"' % hours
+        else:
+            json_text = b',"volumeOfLearning":"%b"' % (xml_duration(worked) or "").encode()
     if months:
         json_text += b',"maximumDuration":"P%dM"' % months
     return json_text

@@ -26,9 +26,9 @@ from gateway.config.table_sources import short_source
 from gateway.harmonise.tables.credits import CreditMatch, Credits, NoCredits, NoCreditsReason
 from gateway.harmonise.tables.crosswalks import Crosswalks, FieldMatch, NoField
 from gateway.harmonise.tables.institutions import Institutions
-from gateway.harmonise.tables.level_and_credit_rules import RuleOutcomeCache
 from gateway.harmonise.tables.level_answers import LevelMatch, NoLevel, NoLevelReason
 from gateway.harmonise.tables.levels import Levels
+from gateway.harmonise.tables.rule_outcome_cache import RuleOutcomeCache
 from gateway.harmonise.values.future_days import is_in_future
 
 __all__ = [

@@ -20,6 +20,7 @@ from gateway.config.issuing_rows import may_issue_credits
 from gateway.config.mapping_tables import CreditUnit, Mapping
 from gateway.config.table_sources import Source, short_source
 from gateway.harmonise.tables.level_names import fold
+from gateway.harmonise.tables.table_periods import day_after
 
 _CENT = Decimal("0.01")
 _CACHE_SIZE = 50_000
@@ -190,6 +191,22 @@ class Credits:
                 self._memo.clear()
             self._memo[cache_key] = answer
         return answer
+
+    def changing_days(self) -> dict[str, set[date]]:
+        """Return the days on which an answer with a date may change, by country code."""
+        by_owner: dict[str, set[date]] = {}
+        for (owner, _), units in self._units.items():
+            days = by_owner.setdefault(owner, set())
+            for unit in units:
+                row = unit.row
+                days.update(day for day in (row.first_safe_day, row.safe_from) if day)
+                if row.until:
+                    days.add(day_after(row.until))
+        european = by_owner.get("EU", set())
+        return {
+            country: by_owner.get(system, set()) | european
+            for country, system in self._aliases.items()
+        }
 
     def _find(
         self,

@@ -1,8 +1,7 @@
 """Apply the rules for levels and credits (R1-R8, R12, R13, R18-R20) to a few values of a record.
 
 An outcome depends only on its question and the tables, and no question identifies a person.
-Therefore :class:`RuleOutcomeCache` may store it. The cache pays off because there are few levels,
-dates and amounts, but many records.
+Therefore :class:`~gateway.harmonise.tables.rule_outcome_cache.RuleOutcomeCache` may store it.
 """
 
 from __future__ import annotations
@@ -11,7 +10,8 @@ from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any, TypeVar
+from math import ceil, floor
+from typing import Any
 
 from msgspec import Struct
 
@@ -31,7 +31,6 @@ CYCLE_EQF = {"short": 5, "first": 6, "second": 7, "third": 8}
 UNUSUAL_CREDITS_PER_YEAR, IMPOSSIBLE_CREDITS_PER_YEAR = 60, 90
 """Limits of ECTS credits in one year: above the first an issue, above the second a rejection."""
 _MIN_HOURS_PER_CREDIT, _MAX_HOURS_PER_CREDIT = 18, 40
-_CACHE_SIZE = 10_000
 
 
 class RecordRefused(Exception):
@@ -58,6 +57,25 @@ class RuleOutcome(Struct, frozen=True):
     issues: tuple[Issue, ...] = ()
     credit: CreditMatch | None = None
     refused: Rejected | None = None
+    usual: UsualEffort | None = None
+    """The hours and months for which the outcome stays as it is, for converted credits."""
+
+
+class UsualEffort(Struct, frozen=True, gc=False):
+    """The hours of work and the duration about which R7 and R8 say nothing.
+
+    The bounds are whole numbers within the exact ones.
+    """
+
+    min_hours: int
+    max_hours: int
+    min_months: int
+
+    def covers(self, hours: Decimal | None, months: int | None) -> bool:
+        """Return whether no rule says anything about these hours and months."""
+        return (hours is None or self.min_hours <= hours <= self.max_hours) and (
+            not months or months < 0 or months >= self.min_months
+        )
 
 
 class LevelQuestion(Struct, frozen=True, gc=False):
@@ -79,7 +97,7 @@ class LevelQuestion(Struct, frozen=True, gc=False):
 
 
 class CreditQuestion(Struct, frozen=True, gc=False):
-    """An amount of credits with its hours of work and its duration, to be checked by the rules.
+    """An amount of credits, to be checked by the rules.
 
     ``prefix`` precedes each field name. ``assessed`` is the kind of assessment. ``eqf`` is the EQF
     level that a table states.
@@ -91,8 +109,6 @@ class CreditQuestion(Struct, frozen=True, gc=False):
     amount: Decimal
     unit: str | None
     sector: str | None
-    hours: Decimal | None
-    months: int | None
     assessed: str | None
     eqf: int | None
 
@@ -101,56 +117,11 @@ _DAY_IN_DOUBT = frozenset({NoLevelReason.DATE_REQUIRED, NoLevelReason.REVIEW_DAT
 """Reasons that mean that a row states a level, but not for certain on this day."""
 _NO_ROW = "no table row states a level"
 
-Question = TypeVar("Question", LevelQuestion, CreditQuestion)
+Effort = tuple[Decimal | None, int | None]
+"""The hours of work and the months that a record states beside its credits."""
 
 
-class RuleOutcomeCache:
-    """A cache of the rule outcomes of one set of tables."""
-
-    __slots__ = ("_credits", "_known_credits", "_known_levels", "_levels")
-
-    def __init__(self, levels: Levels, credits_: Credits) -> None:
-        self._levels, self._credits = levels, credits_
-        self._known_levels: dict[LevelQuestion, RuleOutcome] = {}
-        self._known_credits: dict[CreditQuestion, RuleOutcome] = {}
-
-    def level(self, question: LevelQuestion) -> RuleOutcome:
-        """Return the outcome of :meth:`_RuleEvaluation.level`."""
-        return self._known_levels.get(question) or self._evaluate(
-            self._known_levels, question, _RuleEvaluation.level
-        )
-
-    def credits(self, question: CreditQuestion) -> RuleOutcome:
-        """Return the outcome of :meth:`_RuleEvaluation.credits`."""
-        return self._known_credits.get(question) or self._evaluate(
-            self._known_credits, question, _RuleEvaluation.credits
-        )
-
-    def _evaluate(
-        self,
-        cache: dict[Question, RuleOutcome],
-        question: Question,
-        evaluate: Callable[[_RuleEvaluation, Question], None],
-    ) -> RuleOutcome:
-        evaluation = _RuleEvaluation(self._levels, self._credits, question.country, question.prefix)
-        try:
-            evaluate(evaluation, question)
-        except RecordRefused as error:
-            outcome = RuleOutcome({}, refused=error.rejected)
-        else:
-            outcome = RuleOutcome(
-                evaluation.values,
-                tuple(evaluation.lookups),
-                tuple(evaluation.issues),
-                evaluation.credit,
-            )
-        if len(cache) >= _CACHE_SIZE:
-            cache.clear()
-        cache[question] = outcome
-        return outcome
-
-
-class _RuleEvaluation:
+class RuleEvaluation:
     """The evaluation of the rules for one level or amount. ``prefix`` precedes each field name."""
 
     def __init__(self, levels: Levels, credits_: Credits, country: str, prefix: str) -> None:
@@ -159,6 +130,20 @@ class _RuleEvaluation:
         self.lookups: list[Lookup] = []
         self.issues: list[Issue] = []
         self.credit: CreditMatch | None = None
+
+    def outcome(self, evaluate: Callable[[], None]) -> RuleOutcome:
+        """Return the outcome of a method of this evaluation."""
+        try:
+            evaluate()
+        except RecordRefused as error:
+            return RuleOutcome({}, refused=error.rejected)
+        return RuleOutcome(
+            self.values,
+            tuple(self.lookups),
+            tuple(self.issues),
+            self.credit,
+            usual=_usual_effort(self.credit) if self.credit else None,
+        )
 
     # Levels: R1-R6, R12, R18, R20
 
@@ -288,12 +273,12 @@ class _RuleEvaluation:
 
     # Credits and hours: R6-R8, R13, R18, R19
 
-    def credits(self, question: CreditQuestion) -> None:
+    def credits(self, question: CreditQuestion, effort: Effort) -> None:
         """Apply the rules to an amount of credits, with its hours of work and its duration.
 
         Raises :class:`RecordRefused` when a rule rejects the record.
         """
-        unit, hours = question.unit, question.hours
+        unit, (hours, months) = question.unit, effort
         if not unit:
             self._issue(Code.CREDIT_UNIT_MISSING, "credit_unit")
             self.values["credit_framework"] = credit_framework(self.country, "")
@@ -326,7 +311,7 @@ class _RuleEvaluation:
                 "expected a form of assessment beside ECTS credits",
             )
         self.values["credit_points"] = answer.points
-        self._check_credits_per_year(question.months, answer)
+        self._check_credits_per_year(months, answer)
         if hours is not None:
             self._check_hours_per_credit(Fraction(hours) / answer.exact, answer)
         self.credit = answer
@@ -389,6 +374,18 @@ class _RuleEvaluation:
                 reason=str(answer.reason) if isinstance(answer, NoLevel | NoCredits) else "",
             )
         )
+
+
+def _usual_effort(credit: CreditMatch) -> UsualEffort:
+    low, high = Fraction(_MIN_HOURS_PER_CREDIT), Fraction(_MAX_HOURS_PER_CREDIT)
+    if credit.hours:
+        low, high = max(low, credit.hours[0] * 9 / 10), min(high, credit.hours[1] * 11 / 10)
+    years = -(-int(credit.points * 100) // (UNUSUAL_CREDITS_PER_YEAR * 100))
+    return UsualEffort(
+        ceil(low * credit.exact),
+        floor(high * credit.exact),
+        0 if years <= 1 else 12 * (years - 1) + 3,
+    )
 
 
 def _may_ask_again(question: LevelQuestion, answer: LevelMatch | NoLevel) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import date, timedelta
+from functools import lru_cache
 
 from msgspec import Struct, structs
 
@@ -25,6 +26,7 @@ from gateway.harmonise.tables.level_answers import (
     without_level,
 )
 from gateway.harmonise.tables.level_names import HOMOGLYPHS, LevelNames
+from gateway.harmonise.tables.table_periods import around, middles
 
 __all__ = ["HOMOGLYPHS", "LevelMatch", "Levels", "NoLevel", "NoLevelReason", "version_label"]
 
@@ -280,6 +282,13 @@ class Levels:
         )
         return next(stated, next(iter(answers), None))
 
+    def changing_days(self) -> dict[str, set[date]]:
+        """Return the days on which an answer with a date may change, by country code."""
+        by_system: dict[str, set[date]] = {}
+        for (system, _, _), rows in self._rows.items():
+            by_system.setdefault(system, set()).update(_changing_days(rows))
+        return {country: by_system.get(system, set()) for country, system in self._aliases.items()}
+
     def has_framework(self, country: str, name: str) -> bool:
         """Return whether a country has a framework of this key or name."""
         system = self._aliases.get(country)
@@ -305,6 +314,23 @@ def _row(version: FrameworkVersion, level: NationalLevel, answer: LevelMatch | N
         approx and end is not None,
         answer,
     )
+
+
+@lru_cache(maxsize=1024)
+def _days_of_edges(edges: frozenset[tuple[date, bool]]) -> frozenset[date]:
+    days = {edge for edge, _ in edges}
+    near = {
+        day
+        for edge, approx in edges
+        for day in around(edge, APPROXIMATE_DATE_TOLERANCE if approx else timedelta(0))
+    }
+    return frozenset(near | middles(days))
+
+
+def _changing_days(rows: tuple[_Row, ...]) -> frozenset[date]:
+    """Return the days on which :func:`_answer_on_date` may give another answer."""
+    edges = {(row.start, row.start_approx) for row in rows}
+    return _days_of_edges(frozenset(edges | {(row.end, row.end_approx) for row in rows}))
 
 
 def _eqf(row: _Row) -> int | None:

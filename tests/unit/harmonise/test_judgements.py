@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from gateway.config.mapping_tables import load_mappings
 from gateway.harmonise.record_rules import apply_record_rules
-from gateway.harmonise.tables import level_and_credit_rules
+from gateway.harmonise.tables import rule_outcome_cache
 from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.records import Rejected
 
@@ -73,14 +73,14 @@ def anew() -> Tables:
     found = object.__new__(Tables)
     for name in Tables.__slots__:
         setattr(found, name, getattr(REMEMBERING, name))
-    found.judgements = level_and_credit_rules.RuleOutcomeCache(
+    found.judgements = rule_outcome_cache.RuleOutcomeCache(
         REMEMBERING._levels, REMEMBERING._credits
     )
     return found
 
 
 def test_rule_cache_is_bounded_and_holds_no_personal_data(monkeypatch):
-    monkeypatch.setattr(level_and_credit_rules, "_CACHE_SIZE", 5)
+    monkeypatch.setattr(rule_outcome_cache, "_CACHE_SIZE", 5)
     tables = anew()
     for day in range(1, 29):
         record = {
@@ -90,13 +90,15 @@ def test_rule_cache_is_bounded_and_holds_no_personal_data(monkeypatch):
             "nqf_level": "6",
             "nqf_framework": "FiNQF",
             "awarded_on": date(2023, 6, day),
-            "credit_amount": Decimal(180),
+            "credit_amount": Decimal(150 + day),
             "credit_unit": "op",
             "credit_sector": "HE",
+            "workload_hours": Decimal(39 * (150 + day)),
         }
         assert not isinstance(
             apply_record_rules(record, country="FI", emits="credential", tables=tables), Rejected
         )
-        known = (tables.judgements._known_levels, tables.judgements._known_credits)
+        judgements = tables.judgements
+        known = (judgements._known_levels, judgements._known_credits, judgements._known_efforts)
         assert all(1 <= len(one) <= 5 for one in known)
         assert "canary" not in repr(known).lower()
