@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from gateway.messages.event_ids import EventIds, new_event_id
+from gateway.messages.event_ids import EVENT_ID_LENGTH, EventIds, new_event_id
 from gateway.messages.header_block import HeaderBlock, encode_header, encode_name, varint
 from gateway.messages.outgoing import OutgoingRecord
 from gateway.messages.topics import DAY_MS, PERSONAL_DOCUMENT_TOPICS
@@ -218,7 +218,6 @@ def encode_document_headers(
     count = 8
     pieces = [
         front,
-        varint(len(event)),
         event,
         _CONTENT_ID,
         content.encode(),
@@ -301,7 +300,7 @@ def _constant_headers(
     source = f"/connectors/{connector}/{stream}".encode()
     type_header, schema_header = _type_headers(kind, schema)
     return (
-        encode_header(*SPEC_VERSION_HEADER) + encode_name("ce_id"),
+        encode_header(*SPEC_VERSION_HEADER) + encode_name("ce_id") + varint(EVENT_ID_LENGTH),
         encode_header("ce_source", source)
         + encode_header(*type_header)
         + encode_name("ce_subject"),

@@ -11,6 +11,9 @@ from hashlib import sha256
 
 from gateway.pseudonym_keys import derive_key
 
+EVENT_ID_LENGTH = 32
+"""The number of characters of an id of :class:`EventIds`."""
+
 
 def new_event_id() -> str:
     """Return a random id. It cannot be guessed from other ids."""
@@ -34,4 +37,5 @@ class EventIds:
         if key is None:
             key = self._keys[topic] = derive_key(self._secret, f"event ids {topic}")
         # Half of a SHA-256 after a secret key: nobody can extend it, because half is missing.
-        return sha256(key + f"{content_id}{raw_event_id}".encode()).hexdigest()[:32]
+        hashed = sha256(key + f"{content_id}{raw_event_id}".encode())
+        return hashed.hexdigest()[:EVENT_ID_LENGTH]
