@@ -62,6 +62,19 @@ def compile_record_condition(
     return lambda node, context: test([text_of(value).strip() for value in select(node, context)])
 
 
+def words_at_a_key(
+    condition: Condition, kind: PayloadKind, namespaces: Mapping[str, str]
+) -> tuple[tuple[str, ...], frozenset[str]] | None:
+    """Return the keys to a text of a JSON record and the words of a condition on it.
+
+    Return ``None`` if the condition is of another form.
+    """
+    if kind == "xml" or not condition.is_ or any("*" in word for word in condition.is_):
+        return None
+    keys = compile_expression(kind, condition.path or ".", namespaces).direct_path
+    return (keys, frozenset(condition.is_)) if keys else None
+
+
 def compile_deletion_condition(
     condition: Condition, kind: PayloadKind, namespaces: Mapping[str, str]
 ) -> Predicate:

@@ -12,14 +12,17 @@ which name the field.
 
 from __future__ import annotations
 
-import linecache
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.harmonise.mapping.generated_code_runtime import RESERVED_NAMES, RUNTIME_NAMES
+from gateway.harmonise.mapping.generated_code_runtime import (
+    RESERVED_NAMES,
+    RUNTIME_NAMES,
+    compile_source,
+)
 from gateway.harmonise.mapping.rule_functions import (
     CompiledRule,
     Conditional,
@@ -66,18 +69,6 @@ def generate(steps: Sequence[FieldRule], *, xml: bool, title: str) -> GeneratedM
     writer.function(steps)
     source = "\n".join(writer.lines) + "\n"
     return GeneratedMapper(compile_source(source, writer.bound, title)["run"], source)
-
-
-def compile_source(source: str, bound: dict[str, Any], title: str) -> dict[str, Any]:
-    """Return the names that a generated source defines.
-
-    The source holds names and literals of the rules, and never a part of a payload.
-    """
-    file = f"<{title}>"
-    linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
-    scope = dict(bound)
-    exec(compile(source, file, "exec"), scope)  # noqa: S102 - our own text; literals of a connector file go through repr()
-    return scope
 
 
 @dataclass(slots=True)
@@ -236,9 +227,7 @@ class _CodeWriter:
                     self._emit_value(inner, scope)
         elif isinstance(shape, Conditional):
             self._emit(f"{value} = None")
-            with self._emit_block(
-                f"if {self._bind('condition_of', shape.fits)}({scope.node}, context):"
-            ):
+            with self._emit_block(f"if {self._condition(shape, scope)}:"):
                 self._emit_value(shape.shape, scope)
         elif isinstance(shape, WithDefault):
             self._emit_value(shape.shape, scope)
@@ -253,6 +242,16 @@ class _CodeWriter:
             self._emit_many(shape, scope)
         else:
             self._emit_rule_call(shape, scope)
+
+    def _condition(self, shape: Conditional, scope: _Scope) -> str:
+        """Return the test of a condition. It is inline for a text at a plain path."""
+        fits = f"{self._bind('condition_of', shape.fits)}({scope.node}, context)"
+        if shape.words is None:
+            return fits
+        (*above, key), words = shape.words
+        value, known = self._unique_name(f"{self._field}_test"), self._bind("words_of", words)
+        self._emit(f"{value} = {scope.places[tuple(above)]}.get({key!r})")
+        return f"{value}.strip() in {known} if type({value}) is str else {fits}"
 
     def _emit_rule_call(self, shape: CompiledRule, scope: _Scope) -> None:
         function = self._bind("apply", shape.run)
@@ -383,6 +382,8 @@ class _CodeWriter:
 
     def _bind_path(self, shape: CompiledRule, scope: _Scope) -> None:
         """Bind the path of a shape, and each path above it, to a variable."""
+        if isinstance(shape, Conditional) and shape.words is not None:
+            self._bind_json_object(shape.words[0][:-1], scope)
         if (
             not isinstance(shape, SingleValue | ManyValues | ItemList)
             or shape.select.direct_path is None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import builtins
 import keyword
+import linecache
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -80,6 +81,18 @@ def filter_by_attribute(found: Any, key: str, value: str) -> Any:
         return found if found.get(key) == value else None
     matches = [child for child in found if child.get(key) == value]
     return matches if len(matches) > 1 else matches[0] if matches else None
+
+
+def compile_source(source: str, bound: dict[str, Any], title: str) -> dict[str, Any]:
+    """Return the names that a generated source defines.
+
+    The source holds names and literals of the rules, and never a part of a payload.
+    """
+    file = f"<{title}>"
+    linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
+    scope = dict(bound)
+    exec(compile(source, file, "exec"), scope)  # noqa: S102 - our own text; literals of a connector file go through repr()
+    return scope
 
 
 RUNTIME_NAMES: dict[str, Any] = {

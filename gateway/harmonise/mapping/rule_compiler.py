@@ -19,7 +19,7 @@ from gateway.config.expressions.compiler import (
     ExpressionError,
     compile_expression,
 )
-from gateway.config.expressions.conditions import compile_record_condition
+from gateway.config.expressions.conditions import compile_record_condition, words_at_a_key
 from gateway.config.expressions.template import Template, parse_template
 from gateway.config.rules import Languages, MappingRule, SplitDate
 from gateway.config.target_fields import TargetField, UnknownTarget, find_target
@@ -297,9 +297,10 @@ class RuleCompiler:
         self._expression(condition.path, (*place, "path"))
         try:
             fits = compile_record_condition(condition, self.kind, self.namespaces)
+            words = words_at_a_key(condition, self.kind, self.namespaces)
         except ExpressionError:
             return shape
-        return rule_functions.conditional(shape, fits)
+        return rule_functions.conditional(shape, fits, words)
 
     def _lookup(
         self, rule: MappingRule, place: tuple[str | int, ...], name: str

@@ -117,6 +117,8 @@ class Conditional(CompiledRule):
 
     shape: CompiledRule
     fits: Callable[[Any, Context], bool]
+    words: tuple[tuple[str, ...], frozenset[str]] | None = None
+    """The keys to a text of a JSON record, and the words of which it must be one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,13 +352,18 @@ def first_of(shapes: list[CompiledRule]) -> CompiledRule:
     return FirstOf(fill, tuple(shapes))
 
 
-def conditional(shape: CompiledRule, fits: Callable[[Any, Context], bool]) -> CompiledRule:
-    """Return a rule for records that fit."""
+def conditional(
+    shape: CompiledRule,
+    fits: Callable[[Any, Context], bool],
+    words: tuple[tuple[str, ...], frozenset[str]] | None = None,
+) -> CompiledRule:
+    """Return a rule for records that fit. ``words`` is the same test, if it is that simple."""
     inner = shape.run
     return Conditional(
         lambda node, context, state: inner(node, context, state) if fits(node, context) else None,
         shape,
         fits,
+        words,
     )
 
 

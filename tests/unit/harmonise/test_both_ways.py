@@ -112,7 +112,11 @@ def forms() -> Connector:
         ("own", JSON_NAMES, json.dumps(JSON_GIVEN), "code", "[]", "    record_country: country\n"),
     ):
         text += STREAM.format(name=name, id=identity, nulls=nulls, more=more)
-        text += (FORMS % names).replace("HE_RULE", "{const: HE}").replace("GIVEN", given_)
+        text += (
+            (FORMS % names)
+            .replace("HE_RULE", "{const: HE, when: {path: country, is: [IRL, IE]}}")
+            .replace("GIVEN", given_)
+        )
     connector, findings = build_connector(parse_yaml(text.encode(), "forms.yaml"))
     assert connector is not None, [str(finding) for finding in findings]
     return connector
