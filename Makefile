@@ -22,16 +22,21 @@ help:  ## show this list
 	@touch $@
 
 # The demo needs a third of the packages. The targets that need the others install them later.
+# uv downloads them in parallel, in a tenth of the time that pip needs. It is not kept. Where uv is
+# not to be had, pip does the same work.
+DEMO_PACKAGES := --constraint requirements-dev.lock --editable '.[local]'
 .venv/installed-demo: requirements-dev.lock pyproject.toml
 	@echo "installing the packages of the demo in .venv (240 MB, the first time only)"
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@{ $(BIN)/python -m pip install --disable-pip-version-check --no-compile \
-	     --constraint requirements-dev.lock --editable '.[local]'; echo "ended $$?"; } \
-	| { count=0; code=1; while read -r step rest; do case $$step in \
-	     Collecting) count=$$((count + 1)); \
-	       test $$((count % 10)) -ne 0 || echo "  downloaded $$count packages" ;; \
-	     Installing) test "$${rest%% *}" != collected || echo "  unpacking them" ;; \
-	     ended) code=$$rest ;; esac; done; exit $$code; }
+	@{ $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-compile --target .uv uv \
+	     && echo "  downloading them" \
+	     && { test -x $(BIN)/python || .uv/bin/uv venv --quiet --seed --cache-dir .uv/cache --python $(PYTHON) .venv; } \
+	     && .uv/bin/uv pip install --quiet --cache-dir .uv/cache --python $(BIN)/python $(DEMO_PACKAGES); \
+	   } 2>.uv.log \
+	|| { echo "  with pip, which takes a minute"; test -x $(BIN)/python || $(PYTHON) -m venv .venv; \
+	     $(BIN)/python -m pip install --disable-pip-version-check --no-compile $(DEMO_PACKAGES) \
+	     | awk '/^Collecting/ && ++count % 10 == 0 { print "  downloaded " count " packages"; fflush() }'; \
+	     $(BIN)/python -c 'import gateway, aiokafka, jgo'; }
+	@rm -rf .uv .uv.log
 	@touch $@
 
 demo: $(if $(wildcard .venv/installed),.venv/installed,.venv/installed-demo)  ## run the demo: a real Kafka, three registries, 2,400 records

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import logging
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -91,9 +93,11 @@ def demo(
         _silence_kafka_client()
         kafka_data = None if settings.kafka_bootstrap else work_folder / "kafka"
         if kafka_data is not None:
-            settings = settings.model_copy(
-                update={"kafka_bootstrap": _start_kafka(stack, kafka_data)}
-            )
+            pool = stack.enter_context(ThreadPoolExecutor(1))
+            starting = pool.submit(_start_kafka, stack, kafka_data)
+            # In a first run, the modules take as long as the broker.
+            importlib.import_module("gateway.worker.worker")
+            settings = settings.model_copy(update={"kafka_bootstrap": starting.result()})
         run_async(_demo(settings, work_folder, records, kafka_data, port=port))
 
 
