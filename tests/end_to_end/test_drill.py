@@ -94,8 +94,7 @@ SIGNS: dict[str, Callable[[dict, dict], bool]] = {
         for one in found["streams"]
     ),
     "connector-mistyped": lambda found, _: any(
-        one["connector"] == "demo-rest" and "did you mean 'every'" in one["finding"]
-        for one in found["not_loaded"]
+        one["connector"] == "demo-rest" and "evry" in one["finding"] for one in found["not_loaded"]
     ),
     "secret-missing": stream_reasons("halted", "secret 'demo-rest/token' is missing"),
 }
