@@ -56,7 +56,7 @@ PATIENCE = 2.0
 
 
 class AlertSite(CommandSite):
-    """One registry, one connector, workers, and what was measured."""
+    """One registry, one connector, workers, and the measured times."""
 
     def __init__(self, folder: Path, bootstrap: str) -> None:
         super().__init__(folder, bootstrap)
@@ -147,7 +147,7 @@ class AlertSite(CommandSite):
         return (self.folder / f"worker-{number}.log").read_text()
 
     def state(self) -> str:
-        """Describe what is wrong when a time limit is over."""
+        """Return the firing alerts and the logs, for the message of a failed test."""
         assert self.prometheus
         logs = "\n".join(self.log(number)[-2500:] for number in range(len(self.workers)))
         return f"firing: {sorted(self.prometheus.firing())}\n{logs}"
