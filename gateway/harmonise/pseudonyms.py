@@ -6,11 +6,11 @@ The gateway publishes a personal value as a pseudonym, on a named legal basis, o
 from __future__ import annotations
 
 import binascii
-import hmac
 import unicodedata
 from collections.abc import Callable
 
 from gateway.combining_marks import has_too_many_marks
+from gateway.pseudonym_keys import keyed_hash
 
 _BASE64URL_PREFIX = bytes.maketrans(b"+/", b"-_")
 MIN_KEY_BYTES = 32
@@ -26,8 +26,7 @@ def pseudonymiser(key: bytes, country: str, kind: str) -> Callable[[str], str]:
     """
     if len(key) < MIN_KEY_BYTES:
         raise ValueError(f"the pseudonym key needs at least {MIN_KEY_BYTES} bytes")
-    # Copying a started hash is faster, because the key is then processed only once.
-    copy_started_hash = hmac.new(key, f"{country}\x00{kind}\x00".encode(), "sha256").copy
+    prefix = f"{country}\x00{kind}\x00".encode()
 
     def pseudonym(identifier: str) -> str:
         normalised = (
@@ -35,12 +34,9 @@ def pseudonymiser(key: bytes, country: str, kind: str) -> Callable[[str], str]:
             if identifier.isascii() or has_too_many_marks(identifier)
             else unicodedata.normalize("NFKC", identifier)
         )
-        keyed_hash = copy_started_hash()
-        keyed_hash.update(normalised.strip().upper().encode())
+        hashed = keyed_hash(key, prefix + normalised.strip().upper().encode())
         return (
-            binascii.b2a_base64(keyed_hash.digest(), newline=False)
-            .translate(_BASE64URL_PREFIX, b"=")
-            .decode()
+            binascii.b2a_base64(hashed, newline=False).translate(_BASE64URL_PREFIX, b"=").decode()
         )
 
     return pseudonym

@@ -5,13 +5,14 @@ The same record always has the same ids, and two records never share the id of a
 
 from __future__ import annotations
 
-import hmac
 import re
 import uuid
 from hashlib import sha1
 from urllib.parse import quote
 
 from orjson import dumps
+
+from gateway.pseudonym_keys import keyed_hash
 
 NAMESPACE = uuid.UUID("5f0d0a52-3c6b-5c1e-9a44-6d1b6a1f7c3e")
 _NAMESPACE = NAMESPACE.bytes
@@ -47,7 +48,7 @@ def person_iri(key: bytes, connector: str, native_id: str, template: str | None)
     """
     if template:
         return iri(connector, native_id, template)
-    digest = hmac.digest(key, f"{connector}|{native_id}".encode(), "sha256").hex()
+    digest = keyed_hash(key, f"{connector}|{native_id}".encode()).hex()
     return f"urn:uuid:{_uuid(digest, 8)}"
 
 
@@ -82,7 +83,7 @@ def event_uuid(key: bytes, *parts: str) -> str:
 
     It is a UUID of version 8 (RFC 9562). The parts cannot be searched for without the key.
     """
-    return _uuid(hmac.digest(key, "|".join(("event", *parts)).encode(), "sha256").hex(), 8)
+    return _uuid(keyed_hash(key, "|".join(("event", *parts)).encode()).hex(), 8)
 
 
 def pseudonym_key(audience_key: bytes, connector: str, native_id: str) -> str:
@@ -90,7 +91,7 @@ def pseudonym_key(audience_key: bytes, connector: str, native_id: str) -> str:
 
     The key does not depend on identifiers of the person, because deletions arrive without them.
     """
-    return hmac.digest(audience_key, f"{connector}|{native_id}".encode(), "sha256").hex()[:40]
+    return keyed_hash(audience_key, f"{connector}|{native_id}".encode()).hex()[:40]
 
 
 def iri_segment(native_id: str, *, safe: str = "-._~") -> str:
