@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
+from math import ceil
 
 import orjson
 
@@ -101,9 +102,9 @@ def any_record(number: int) -> dict[str, object]:
     made["credits"] = {
         "value": amount,
         "unit": "KP" if old else "ECTS",
-        "hours": int(points * (2_500 + number * 4_447 % 500) / 100),
+        "hours": int(points * (2_600 + number * 4_447 % 300) / 100),
     }
-    made["months"] = max(12, int(points / 5)) + number % 7
+    made["months"] = 12 * ceil(points / 60) + number % 7
     if number % 100 != INVALID_DAY:
         made["begins"] = f"{day:%d.%m.%Y}"
     return made

@@ -136,6 +136,12 @@ class Awarding(Node):
     learningAchievementSpecification: str  # noqa: N815
 
 
+class Note(Node):
+    """A note."""
+
+    noteLiteral: dict[str, str]  # noqa: N815
+
+
 class Qualification(Node):
     """A qualification of the learning model."""
 
@@ -151,6 +157,7 @@ class Qualification(Node):
     homepage: WebResource
     mode: Concept
     learningSetting: Concept  # noqa: N815
+    additionalNote: list[Note] | None = None  # noqa: N815
     eqfLevel: Concept  # noqa: N815
     nqfLevel: Concept  # noqa: N815
     identifier: Identifier

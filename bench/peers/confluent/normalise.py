@@ -100,6 +100,7 @@ class Normaliser:
             },
             "mode": self.modes[record["form"]],
             "learningSetting": self.formal,
+            **self._note(earned, iri),
             "eqfLevel": level[0],
             "nqfLevel": level[1],
             "identifier": {
@@ -138,6 +139,13 @@ class Normaliser:
         if node is None:
             node = self.fields[code] = _snb("isced-f", f"{SNB}isced-f/{code}")
         return node
+
+    def _note(self, earned: Node, iri: str) -> Node:
+        """Return the note of an amount in another unit than ECTS."""
+        if earned["unit"] == "ECTS":
+            return {}
+        text = {"en": f"{earned['value']} {earned['unit']}"}
+        return {"additionalNote": [{"id": f"{iri}#note/1", "type": "Note", "noteLiteral": text}]}
 
     def _organisation(self, body: Node, iri: str) -> Node:
         return {

@@ -34,7 +34,7 @@ def with_pydantic(normalise: Normaliser, value: bytes) -> bytes:
         raise RejectedError(str(error.errors()[0]["loc"][0]), "invalid") from None
     record["changed"] = record["changed"].isoformat()
     document = Qualification.model_validate(normalise(record))
-    return document.model_dump_json(by_alias=True).encode()
+    return document.model_dump_json(by_alias=True, exclude_none=True).encode()
 
 
 MODES: dict[str, Callable[[Normaliser, bytes], bytes]] = {

@@ -164,6 +164,12 @@ final class Normalise {
         made.set("homepage", node(iri + "#homepage", "WebResource").put("contentUrl", record.path("link").asText()));
         made.set("mode", modes.get(record.path("form").asText()));
         made.set("learningSetting", formal);
+        String unitName = earned.path("unit").asText();
+        if (!unitName.equals("ECTS")) {
+            ObjectNode note = node(iri + "#note/1", "Note");
+            note.putObject("noteLiteral").put("en", earned.path("value").decimalValue().toPlainString() + " " + unitName);
+            made.putArray("additionalNote").add(note);
+        }
         made.set("eqfLevel", level.eqf);
         made.set("nqfLevel", level.nqf);
         made.set("identifier", node(iri + "#identifier", "Identifier").put("notation", record.path("code").asText()));
