@@ -32,7 +32,8 @@ DEMO_PACKAGES := --constraint requirements-dev.lock --editable '.[local]'
 	     && { test -x $(BIN)/python || .uv/bin/uv venv --quiet --seed --cache-dir .uv/cache --python $(PYTHON) .venv; } \
 	     && .uv/bin/uv pip install --quiet --cache-dir .uv/cache --python $(BIN)/python $(DEMO_PACKAGES); \
 	   } 2>.uv.log \
-	|| { echo "  with pip, which takes a minute"; test -x $(BIN)/python || $(PYTHON) -m venv .venv; \
+	|| { echo "  with pip, which takes a minute"; \
+	     $(BIN)/python -m pip --version >.uv.log 2>&1 || $(PYTHON) -m venv --clear .venv; \
 	     $(BIN)/python -m pip install --disable-pip-version-check --no-compile $(DEMO_PACKAGES) \
 	     | awk '/^Collecting/ && ++count % 10 == 0 { print "  downloaded " count " packages"; fflush() }'; \
 	     $(BIN)/python -c 'import gateway, aiokafka, jgo'; }

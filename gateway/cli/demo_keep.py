@@ -71,7 +71,7 @@ async def keep_running(
     worker = DemoWorker(environment, folder)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, stopping.set)
     running = asyncio.create_task(worker.run())
     lines = [

@@ -109,19 +109,27 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
         process = subprocess.Popen(
             [*GATEWAY, "demo", "--keep", "--records", "300"], stdout=file, stderr=file, env=clean
         )
+    try:
+        file_name = wait_for_demo(process, log)
+        lines = re.findall(r"export (\w+)='?([^'\n]*)'?", file_name.read_text())
+        found = Demo(process, clean | dict(lines))
+        found.wait_for(is_whole, RECOVER_SECONDS)
+        yield found
+    finally:
+        process.send_signal(signal.SIGINT)
+        code = process.wait(90)
+    assert (code, file_name.exists()) == (0, False), "the demo has left its folder"
+
+
+def wait_for_demo(process: subprocess.Popen, log: Path) -> Path:
+    """Return the file with the environment, when the demo has printed its name."""
     end = time.monotonic() + DEMO_SECONDS
     while "gateway drill" not in log.read_text():
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < end, log.read_text()
         time.sleep(0.5)
-    [file_name] = re.findall(r"source (\S+)", log.read_text())
-    lines = re.findall(r"export (\w+)='?([^'\n]*)'?", Path(file_name).read_text())
-    found = Demo(process, clean | dict(lines))
-    found.wait_for(is_whole, RECOVER_SECONDS)
-    yield found
-    process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 0
-    assert not Path(file_name).exists(), "the demo has left its folder"
+    [name] = re.findall(r"^  source (\S+)$", log.read_text(), re.MULTILINE)
+    return Path(name)
 
 
 def practise(demo: Demo, name: str) -> None:
