@@ -1,4 +1,4 @@
-"""Find the cause of the state of each stream of a connector, from what the workers report.
+"""Find the cause of the state of each stream of a connector, from the reports of the workers.
 
 ``gateway why`` and the status page show the result. See docs/decisions/0109.
 """
@@ -32,7 +32,7 @@ MIN_REJECTED = 10
 
 @dataclass(frozen=True, slots=True)
 class ConnectorFacts:
-    """What is known about one connector.
+    """The facts about one connector.
 
     ``connector`` is ``None`` if its file cannot be loaded here; ``finding`` then says why.
     """
@@ -58,7 +58,7 @@ class ConnectorFacts:
 def diagnose(facts: ConnectorFacts, stream: str, status: StreamStatus | None) -> Diagnosis:
     """Return the cause of the state of one stream. The first cause that applies is returned.
 
-    ``status`` is what its owner reported last, or ``None`` if nobody did.
+    ``status`` is the last report of its owner, or ``None`` if there is none.
     """
     # A worker that stopped leaves the last reports about its streams behind.
     reporters = {one.worker for one in facts.alive}
@@ -102,7 +102,7 @@ def diagnose_without_kafka(facts: ConnectorFacts, stream: str, details: str) -> 
 def _cause_without_owner(
     facts: ConnectorFacts, status: StreamStatus | None
 ) -> tuple[str, str, str]:
-    """Return the state, the code and the details of a stream that nobody reports now."""
+    """Return the state, the code and the details of a stream that no worker reports now."""
     without = [
         one
         for one in facts.pollers
