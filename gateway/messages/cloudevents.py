@@ -217,6 +217,7 @@ def encode_document_headers(
     subject = key if document.subject is document.key else document.subject.encode()
     count = 8
     pieces = [
+        b"",
         front,
         event,
         _CONTENT_ID,
@@ -240,7 +241,8 @@ def encode_document_headers(
         count += 2
         pieces.append(encode_header(RECORD_TYPE_HEADER, document.record_type.encode()))
         pieces.append(encode_header(MISSING_FIELDS_HEADER, ",".join(document.missing).encode()))
-    return HeaderBlock(varint(count) + b"".join(pieces))
+    pieces[0] = varint(count)
+    return HeaderBlock(b"".join(pieces))
 
 
 def encode_move(message: OutgoingRecord, tombstone: Document) -> OutgoingRecord:

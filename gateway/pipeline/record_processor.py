@@ -28,13 +28,25 @@ from gateway.observability import lookup_labels
 from gateway.pipeline.processed_record import ProcessedRecord
 from gateway.pipeline.unmapped_notes import note_unmapped
 from gateway.pseudonym_keys import CREDENTIAL_ID_AUDIENCE, ESC_AUDIENCE, PseudonymKeys, load_keys
-from gateway.records import Accepted, Document, Provenance, RawRecord, Rejected, Withheld
+from gateway.records import (
+    Accepted,
+    Document,
+    LearningOpportunity,
+    Provenance,
+    Qualification,
+    RawRecord,
+    Rejected,
+    Withheld,
+)
 from gateway.render import render
 from gateway.render.render import Rendered
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
     from aiokafka import ConsumerRecord
+
+
+_ANY_TIME = datetime.fromtimestamp(0, UTC)
 
 
 class RecordProcessor:
@@ -135,7 +147,10 @@ class RecordProcessor:
             raw,
             harmoniser.connector,
             stream,
-            datetime.fromtimestamp(record.timestamp / 1000, UTC),
+            # A catalogue entry contains no time of its publication.
+            _ANY_TIME
+            if isinstance(outcome.record, Qualification | LearningOpportunity)
+            else datetime.fromtimestamp(record.timestamp / 1000, UTC),
         )
         if isinstance(rendered, Rejected):
             provenance = outcome.provenance
@@ -244,7 +259,10 @@ class RecordProcessor:
         )
         if provenance.issues:
             result.issues = tuple([issue.code for issue in provenance.issues])
-            result.unmapped_values += lookup_labels.unmapped_values(country, (), provenance.issues)
+            if "unmapped" in result.issues:
+                result.unmapped_values += lookup_labels.unmapped_values(
+                    country, (), provenance.issues
+                )
             result.missing_fields = rendered.documents[0].missing
         return result
 
