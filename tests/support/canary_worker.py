@@ -59,8 +59,8 @@ def plant() -> None:
             traceback.print_exc()
             return broken(record, process)
 
-    def explained(self, outcome, reason, text, delay):
-        return failed(self, outcome, reason, f"{text} {NAME}", delay)
+    def explained(self, outcome, reason, text, delay, **more):
+        return failed(self, outcome, reason, f"{text} {NAME}", delay, **more)
 
     (
         record_processor.encode_document_headers,
