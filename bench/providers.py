@@ -23,7 +23,7 @@ from msgspec.structs import replace
 
 from bench.harmonise import KEY, Fetched, gather
 from gateway.harmonise.harmoniser import Harmoniser
-from gateway.harmonise.quality_assurance import Providers
+from gateway.harmonise.providers import Providers
 from gateway.harmonise.tables.institutions import BODY_FIELDS
 from gateway.messages.cloudevents import encode_raw_headers
 from gateway.pipeline.garbage_collector import tune_garbage_collector
