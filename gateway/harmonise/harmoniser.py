@@ -31,7 +31,7 @@ from gateway.harmonise.mapping.rule_functions import (
     ValueObserver,
     apply_rules,
 )
-from gateway.harmonise.quality_assurance import Providers
+from gateway.harmonise.providers import Providers
 from gateway.harmonise.record_gaps import missing_id_detail, note_gaps
 from gateway.harmonise.record_rules import apply_record_rules
 from gateway.harmonise.tables.compiled_tables import Tables

@@ -13,7 +13,7 @@ from gateway.errors import Unavailable, UsageError
 from gateway.harmonise.explanation import Explanation
 from gateway.harmonise.explanation import explain as explained
 from gateway.harmonise.harmoniser import Harmoniser
-from gateway.harmonise.quality_assurance import Providers
+from gateway.harmonise.providers import Providers
 from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.kafka.connection import KafkaError
 from gateway.kafka.topic_reader import read_latest

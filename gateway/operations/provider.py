@@ -10,12 +10,8 @@ from msgspec import Struct, to_builtins
 
 from gateway.config.countries import COUNTRIES
 from gateway.errors import Unavailable, UsageError
-from gateway.harmonise.quality_assurance import (
-    OUTCOME_MEANINGS,
-    ProviderMatch,
-    Providers,
-    report_end,
-)
+from gateway.harmonise.providers import ProviderMatch, Providers
+from gateway.harmonise.quality_assurance import OUTCOME_MEANINGS, report_end
 from gateway.harmonise.tables.institutions import Institutions
 from gateway.kafka.connection import KafkaError
 from gateway.messages.topics import PROVIDERS

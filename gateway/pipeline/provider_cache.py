@@ -15,7 +15,7 @@ import structlog
 
 from gateway.errors import GatewayError
 from gateway.harmonise.harmoniser import Harmoniser
-from gateway.harmonise.quality_assurance import Providers
+from gateway.harmonise.providers import Providers
 from gateway.kafka.connection import KafkaError
 from gateway.kafka.topic_reader import read_topic
 from gateway.kafka.unreadable_records import skip_unreadable

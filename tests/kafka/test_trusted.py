@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaProducer
 from typer.testing import CliRunner
 
 from gateway.cli import app
-from gateway.harmonise.quality_assurance import Providers
+from gateway.harmonise.providers import Providers
 from gateway.harmonise.tables.institutions import Institutions
 from gateway.kafka import topic_admin
 from gateway.messages.topics import PROVIDERS

@@ -20,7 +20,7 @@ from gateway.config.loading import load_connector
 from gateway.fetch import TimeWindow, read_pages
 from gateway.fetch.registry_client import RegistryClient
 from gateway.harmonise.harmoniser import Harmoniser
-from gateway.harmonise.quality_assurance import Providers
+from gateway.harmonise.providers import Providers
 from gateway.records import Accepted, Organisation, Provider
 from tests.support.raw_http_server import ReceivedRequest, Server, reply
 

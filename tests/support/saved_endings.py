@@ -10,7 +10,8 @@ from typing import Any
 
 from gateway.errors import StreamError
 from gateway.harmonise.harmoniser import Harmoniser
-from gateway.harmonise.quality_assurance import UNKNOWN_PROVIDER, Providers
+from gateway.harmonise.providers import Providers
+from gateway.harmonise.quality_assurance import UNKNOWN_PROVIDER
 from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.records import Accepted, Credential, Organisation, Rejected, Withheld
 from gateway.render.publication import Publication, publication

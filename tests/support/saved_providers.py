@@ -6,7 +6,7 @@ import asyncio
 from functools import cache
 
 from gateway.harmonise.harmoniser import Harmoniser
-from gateway.harmonise.quality_assurance import Providers
+from gateway.harmonise.providers import Providers
 from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.records import Accepted, Organisation, Provider
 from tests.support.saved_replies import CASES, ROOT, connector_for, read

@@ -22,6 +22,7 @@ COUNTRIES = re.compile(
 MAY_NAME_PROVIDER_REGISTERS = {
     "records.py",
     "record_parts.py",
+    "providers.py",
     "quality_assurance.py",
     "provider.py",
     "identifiers.py",

@@ -6,7 +6,7 @@ from datetime import date
 from pathlib import Path
 
 from gateway.config.loading import load_connector
-from gateway.harmonise.quality_assurance import Providers
+from gateway.harmonise.providers import Providers
 from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.operations.explain import explain_record
 from gateway.records import Organisation, Provider, QualityReport, RawRecord

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.check.mapping_tables import check_mappings
 from gateway.config.mapping_tables import read_mapping
-from gateway.harmonise.quality_assurance import Providers
+from gateway.harmonise.providers import Providers
 from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.harmonise.tables.institutions import Institutions
 from gateway.records import Credential, LearningOpportunity, Organisation, Provider

@@ -12,7 +12,7 @@ from gateway.config.mapping_tables import Mapping
 from gateway.config.yaml.document import parse_yaml
 from gateway.errors import ConfigError
 from gateway.harmonise.harmoniser import Harmoniser
-from gateway.harmonise.quality_assurance import Providers
+from gateway.harmonise.providers import Providers
 from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.records import Accepted, Organisation, Outcome, Provider, RawRecord, Rejected
 

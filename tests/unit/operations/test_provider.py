@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import UsageError
-from gateway.harmonise.quality_assurance import Providers
+from gateway.harmonise.providers import Providers
 from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.operations.provider import ProviderAnswers, format_answer, look_up
 from gateway.records import Organisation, Provider, QualityReport

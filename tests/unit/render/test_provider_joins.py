@@ -8,7 +8,7 @@ import pytest
 
 from gateway.config.target_fields import find_target
 from gateway.harmonise.mapping.target_names import normalise_last_name
-from gateway.harmonise.quality_assurance import Providers
+from gateway.harmonise.providers import Providers
 from gateway.identifiers import normalise_identifier
 from gateway.records import Credential, Organisation, Provider, QualityReport
 

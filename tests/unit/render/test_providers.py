@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.harmonise.quality_assurance import OUTCOMES, Providers
+from gateway.harmonise.providers import Providers
+from gateway.harmonise.quality_assurance import OUTCOMES
 from gateway.records import (
     Credential,
     Organisation,
