@@ -116,7 +116,7 @@ def forget_connector(connector: str) -> None:
 
 
 def _report_refusal(label: CertificateLabel, reason: str) -> None:
-    """Report changed files that cannot be used: each reason once, whoever uses the files."""
+    """Report changed files that cannot be used: each reason once for all users of the files."""
     metrics.CERTIFICATE_NOT_RENEWED.labels(*label).set(bool(reason))
     if not reason:
         _reported.pop(label, None)

@@ -32,7 +32,7 @@ class RecordBatch:
     """The records of one partition that a transaction sends together.
 
     A batch of at most ``max_bytes`` is complete once it refuses a record. It accepts its first
-    record whatever its size. With ``compress`` it is compressed with zstd, unless that would make
+    record of any size. With ``compress`` it is compressed with zstd, unless that would make
     it larger.
     """
 
@@ -123,7 +123,7 @@ class RecordBatch:
 
     @property
     def sent_size(self) -> int:
-        """The number of bytes that a broker receives. A batch that is asked for it is closed."""
+        """The number of bytes that a broker receives. Reading it closes the batch."""
         self.close()
         return len(self._encoded or b"") or _HEADER_BYTES + len(self._body or b"")
 

@@ -1,4 +1,4 @@
-"""Hold what is wrong with one stream, and put it into words for the terminal and for the page."""
+"""Hold the diagnosis of one stream, and put it into words for the terminal and for the page."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     steps: tuple[str, ...] = ()
     """Sentences and commands, in their order. A command begins with ``gateway``."""
     loss: str = ""
-    """What is lost while nobody acts."""
+    """What is lost until a person acts."""
     owner: str = ""
     """The owner of the registry, as the connector file names it."""
     runbook: str = ""

@@ -289,7 +289,7 @@ class Worker:
         )
 
     def _diagnoses(self) -> list[Diagnosis]:
-        """Return what is wrong with each stream of this worker, and with files that do not load."""
+        """Return the diagnosis of each stream of this worker, and of files that do not load."""
         return diagnose_worker(
             self.settings.connectors, self.fleet.connectors, self._reporter.latest
         )

@@ -55,7 +55,7 @@ class RuleOutcomeCache:
         return outcome
 
     def credits(self, question: CreditQuestion, effort: Effort = _NO_EFFORT) -> RuleOutcome:
-        """Return the outcome of the rules for an amount, with the hours and months beside it."""
+        """Return the outcome of the rules for an amount, with its hours and months."""
         outcome = self._known_credits.get(question)
         if outcome is None:
             outcome = self.evaluate_credits(question, _NO_EFFORT)
