@@ -46,6 +46,12 @@ def test_the_maltese_levels_whose_pairing_was_read_are_issued(tables):
     assert hints == {"5": "5"}
 
 
+@pytest.mark.parametrize(("name", "eqf"), [("7", 7), ("8", 8)])
+def test_the_albanian_levels_of_the_second_and_third_cycle_are_issued(tables, name, eqf):
+    """Eurydice, Albania, 7.3: level 7 of the framework and EQF 7; 6.5: level 8 of the AQF and EQF 8."""
+    assert tables.level("AL", "KSHK", name, DAY).eqf == eqf
+
+
 @pytest.mark.parametrize(("name", "eqf"), [("3", 4), ("4", 5)])
 def test_levels_3_and_4_of_iceland_are_one_below_the_eqf(tables, name, eqf):
     """Q-ENTRY, stúdentspróf: EQF 4, NQF 3. NORRIC, Meistarabréf: NQF level 4, EQF level 5."""
@@ -83,7 +89,7 @@ def test_a_year_of_an_icelandic_secondary_school_is_no_ects(tables):
 @pytest.mark.parametrize(
     ("country", "framework", "names"),
     [
-        ("AL", "KSHK", "12345678"), ("BE-FL", "VKS", "1238"), ("BE-FR", "CFC", "12358"),
+        ("AL", "KSHK", "123456"), ("BE-FL", "VKS", "1238"), ("BE-FR", "CFC", "12358"),
         ("IS", "ISQF", "2"), ("LU", "CLQ", "123478"), ("XK", "NQF-KS", "12345678"),
     ],
 )  # fmt: skip
