@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import signal
 import time
 from pathlib import Path
@@ -42,6 +44,11 @@ def test_command_reports_its_real_end(tmp_path: Path):
         assert refused.stdout.count("done: ") == 2
         resumed = gateway(site, "resume", NAME, "--wait")
         assert (resumed.returncode, resumed.stdout.count("done: resumed")) == (0, 3)
+        [row] = json.loads(gateway(site, "poll", NAME, "--wait", "--json").stdout)
+        assert (row["command"], row["connector"], row["stream"]) == ("poll", NAME, None)
+        assert len(row["sent_to"]) == 1
+        assert len(row["results"]) == 3
+        assert all(re.match(r"done: \d+ records received", text) for text in row["results"].values())
 
         again = gateway(site, "renormalise", NAME, "--wait")
         assert again.returncode == 0, again.stderr
