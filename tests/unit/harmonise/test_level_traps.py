@@ -34,11 +34,10 @@ def test_01_ireland_nfq_8_is_eqf_6(tables):
 
 
 def test_02_iceland_runs_one_below(tables):
-    """enicnaric.is ISQF table; Q-ENTRY and NORRIC for 3 and 4; nothing read pairs 2, 7.1 and 7.2."""
-    none = dict.fromkeys(("2", "7.1", "7.2"), "source_not_official")
+    """enicnaric.is ISQF table; Q-ENTRY and NORRIC for 3 and 4; nothing read pairs 2."""
     check(
         tables, "IS", "ISQF",
-        none | {"1": "split_level", "3": 4, "4": 5, "5": 6, "5.1": 6, "5.2": 6, "6": 7, "6.1": 7, "6.2": 7, "7": 8},
+        {"1": "split_level", "2": "source_not_official", "3": 4, "4": 5, "5": 6, "5.1": 6, "5.2": 6, "6": 7, "6.1": 7, "6.2": 7, "7": 8, "7.1": 8, "7.2": 8},
     )  # fmt: skip
 
 

@@ -182,7 +182,7 @@ def test_hours_of_a_credit_are_those_of_the_act(tables):
         ("HU", "MKKR", "12348"),
         # Article 16(2) of the act pairs 8.1 and 8.2, and no level 8 without a sublevel.
         ("HR", "HKO", "8"),
-        ("IS", "ISQF", ("2", "7.1", "7.2")),
+        ("IS", "ISQF", ("2",)),
     ],
 )
 def test_a_level_without_an_official_pairing_is_not_issued(tables, system, framework, levels):
