@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -66,3 +67,9 @@ def test_files_stay_below_the_line_limit():
         if (count := len(path.read_text().splitlines())) > 450
     }
     assert not long
+
+
+def test_test_files_have_different_names():
+    """pytest imports test files by their bare names, so a second one of a name is not run."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, count in names.items() if count > 1] == []
