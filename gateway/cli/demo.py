@@ -90,7 +90,7 @@ def demo(
             update={"log_level": "ERROR", "metrics_port": 0, "registry_environment": "acceptance"}
         )
         logs.configure(settings)
-        _silence_kafka_client()
+        _silence_libraries()
         kafka_data = None if settings.kafka_bootstrap else work_folder / "kafka"
         if kafka_data is not None:
             pool = stack.enter_context(ThreadPoolExecutor(1))
@@ -101,12 +101,15 @@ def demo(
         run_async(_demo(settings, work_folder, records, kafka_data, port=port))
 
 
-def _silence_kafka_client() -> None:
-    """Print no errors of aiokafka. It logs some while a new broker elects its first leaders.
+def _silence_libraries() -> None:
+    """Print no errors of libraries that belong to the demo.
 
-    A failure that lasts ends the demo with its own message.
+    aiokafka logs some while a new broker elects its first leaders. A failure that lasts ends the
+    demo with its own message. A demo registry that breaks a connection on purpose makes the
+    server of aiohttp log a traceback.
     """
-    for name in [name for name in logging.root.manager.loggerDict if name.startswith("aiokafka")]:
+    clients = [name for name in logging.root.manager.loggerDict if name.startswith("aiokafka")]
+    for name in (*clients, "aiohttp.server"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
