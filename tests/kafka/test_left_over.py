@@ -96,7 +96,7 @@ async def publish(settings: Settings, name: str, count: int) -> None:
             offset=0,
         )
         for one in stage(record).outgoing:
-            await producer.send_and_wait(one.topic, one.value, one.key, headers=one.headers)
+            await producer.send_and_wait(one.topic, one.value, one.key, headers=list(one.headers))
     await producer.stop()
     consumer = AIOKafkaConsumer(
         bootstrap_servers=settings.kafka_bootstrap,
