@@ -5,7 +5,7 @@ BIN := .venv/bin
 # The tests start many processes, which start faster when Python keeps compiled modules.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test unit check first-run wheel bench peers extraction growth scale tutorials deploy-check docs dashboards pages alerts quiet-hour golden schemas lock kafka-lock faults privacy attacks fuzz hostile soak clean
+.PHONY: help demo test unit check first-run wheel bench peers extraction growth scale tutorials deploy-check docs dashboards pages alerts quiet-hour golden schemas lock kafka-lock faults privacy scenarios drills attacks fuzz hostile soak clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ \
@@ -132,7 +132,13 @@ faults: .venv/installed  ## run the fault tests: kills, freezes, full disks, pla
 privacy: .venv/installed  ## test that planted leaks are found and erased bytes leave the disk (4 minutes)
 	@$(BIN)/python -m pytest -q -m slow tests/end_to_end/test_canary.py tests/kafka/test_erased_bytes.py
 
-attacks: .venv/installed  ## run the attacks and kills that only repeat a kind (4 minutes)
+scenarios: .venv/installed  ## move to another cluster, restore a backup, and ask why streams do not run (5 minutes)
+	@$(BIN)/python -m pytest -q $(IN_TWO) -m slow $(addprefix tests/end_to_end/test_,move_and_restore.py isolation.py why.py waiting_commands.py status.py entries_moved_by_rules.py)
+
+drills: .venv/installed  ## run each drill, and check that its fault shows and vanishes (15 minutes)
+	@$(BIN)/python -m pytest -q -m slow tests/end_to_end/test_drill_faults.py
+
+attacks: .venv/installed  ## run the attacks and kills that take long or only repeat a kind (7 minutes)
 	@$(BIN)/python -m pytest -q $(IN_TWO) -m slow tests/security tests/kafka
 
 soak: .venv/installed  ## test a backfill of 50,000 records next to live polling (10 minutes)

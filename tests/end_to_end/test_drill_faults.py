@@ -156,6 +156,7 @@ def test_every_fault_has_a_sign():
     assert SIGNS.keys() == FAULTS.keys()
 
 
+@pytest.mark.slow
 def test_missing_secret_shows_and_vanishes(demo: Demo):
     practise(demo, "secret-missing")
 

@@ -41,6 +41,7 @@ def restart_and_renormalise(site: Site, old: str, new: str) -> None:
     wait_until_settled(site)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("site", [60], indirect=True)
 def test_changed_rule_moves_entries_there_and_back(site: Site) -> None:
     site.run()

@@ -114,6 +114,7 @@ def test_connector_without_url_for_the_stage_is_halted_with_the_reason(site: Sit
     running.wait(60)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("site", [20], indirect=True)
 def test_missing_secret_halts_its_connector_only(site: Site) -> None:
     secret = site.folder / "secrets" / "demo-soap" / "key"
@@ -164,6 +165,7 @@ def registry() -> Iterator[Registry]:
     found.server.shutdown()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("site", [20], indirect=True)
 def test_institution_that_is_down_stops_no_other(site: Site, registry: Registry) -> None:
     registry.statuses["uni-a"] = 503

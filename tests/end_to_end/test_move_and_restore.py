@@ -23,6 +23,7 @@ from tests.support.operator_commands import gateway, until, wait_until_settled
 
 pytestmark = [
     pytest.mark.kafka,
+    pytest.mark.slow,
     pytest.mark.timeout(400),
     pytest.mark.parametrize("site", [40], indirect=True),
 ]

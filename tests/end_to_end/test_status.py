@@ -104,6 +104,7 @@ def test_skipped_values_are_named_with_their_reasons(skipped: dict[str, int], te
     assert skipped_values_text(skipped, 40) == text
 
 
+@pytest.mark.slow
 @pytest.mark.kafka
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("site", [20], indirect=True)

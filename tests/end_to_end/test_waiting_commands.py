@@ -16,6 +16,7 @@ from tests.support.person_registry import NAME, count_documents, counts, person_
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(500)]
 
 
+@pytest.mark.slow
 def test_command_reports_its_real_end(tmp_path: Path):
     with person_site(tmp_path) as (site, registry):
         registry.put("010190-901A", consent="true", agreement="true")

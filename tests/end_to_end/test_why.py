@@ -86,6 +86,7 @@ def wait_for_code(site: CommandSite, code: str) -> dict[str, Any]:
     return found[0]
 
 
+@pytest.mark.slow
 def test_each_cause_is_named_while_a_registry_and_a_worker_break(site: CommandSite):
     assert why(site)["code"] == "NO_WORKER"
     log = site.work(NAME)

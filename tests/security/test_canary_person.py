@@ -131,6 +131,7 @@ class Canary:
             return reply.read().decode()
 
 
+@pytest.mark.slow
 def test_person_is_published_at_most_once_and_only_where_allowed(tmp_path: Path):
     with person_site(tmp_path) as (site, registry):
         canary = Canary(site, registry)

@@ -83,6 +83,7 @@ def test_message_names_the_fields_of_the_id(tmp_path: Path):
     assert "the stream students reads it from ssn" in text
 
 
+@pytest.mark.slow
 @pytest.mark.kafka
 @pytest.mark.timeout(400)
 def test_erasure_by_the_own_id_removes_every_record_of_it(tmp_path: Path):

@@ -120,6 +120,7 @@ def refused_everywhere(site: Site, **environment: str) -> None:
     assert not site.read("gateway.suppressions.v1")
 
 
+@pytest.mark.slow
 @pytest.mark.kafka
 @pytest.mark.timeout(500)
 def test_other_key_is_refused_until_it_is_accepted(tmp_path: Path):
@@ -155,6 +156,7 @@ def test_other_key_is_refused_until_it_is_accepted(tmp_path: Path):
         until(lambda: document_keys(site) == before, what=lambda: site.log(number + 2)[-3000:])
 
 
+@pytest.mark.slow
 @pytest.mark.kafka
 @pytest.mark.timeout(500)
 def test_known_previous_key_moves_each_document_once(tmp_path: Path):
