@@ -31,8 +31,8 @@ _NO_PRODUCER = -1, -1, 0
 class RecordBatch:
     """The records of one partition that a transaction sends together.
 
-    A batch of at most ``max_bytes`` is complete once it refuses a record. It accepts its first
-    record of any size. With ``compress`` it is compressed with zstd, unless that would make
+    A batch stays below ``max_bytes``, and is complete once it refuses a record. It accepts its
+    first record of any size. With ``compress`` it is compressed with zstd, unless that would make
     it larger.
     """
 
@@ -84,7 +84,7 @@ class RecordBatch:
         length = len(front) + len(block) + (0 if value is None else len(value))
         prefix = varint(length)
         size = self._size + len(prefix) + length
-        if (size > self._max_bytes and count) or self._body is not None:
+        if (size >= self._max_bytes and count) or self._body is not None:
             return False
         self._records += (prefix, front, value or b"", block)
         self._size = size

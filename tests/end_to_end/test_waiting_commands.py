@@ -49,7 +49,9 @@ def test_command_reports_its_real_end(tmp_path: Path):
         assert (row["command"], row["connector"], row["stream"]) == ("poll", NAME, None)
         assert len(row["sent_to"]) == 1
         assert len(row["results"]) == 3
-        assert all(re.match(r"done: \d+ records received", text) for text in row["results"].values())
+        assert all(
+            re.match(r"done: \d+ records received", text) for text in row["results"].values()
+        )
 
         again = gateway(site, "renormalise", NAME, "--wait")
         assert again.returncode == 0, again.stderr

@@ -65,6 +65,20 @@ def rows(encoded: bytes) -> list[tuple[object, ...]]:
     ]
 
 
+TWO_RECORDS = [
+    OutgoingRecord("t", b"1", b"x", [("name", b"value")], 0, None),
+    OutgoingRecord("t", b"2", b"y", [("name", b"value")], 0, None),
+]
+
+
+@pytest.mark.parametrize("spare", [-1, 0, 1])
+def test_record_that_fills_a_batch_is_refused_as_by_aiokafka(spare: int):
+    most = len(own_batch(TWO_RECORDS, 10_000).encode()) + spare
+    count, expected = aiokafka_batch(TWO_RECORDS, most)
+    assert count == (2 if spare > 0 else 1)
+    assert own_batch(TWO_RECORDS, most).encode() == expected
+
+
 @settings(max_examples=300)
 @given(RECORDS, st.integers(80, 20_000), st.booleans())
 def test_bytes_are_those_of_aiokafka(records: list[OutgoingRecord], most: int, in_blocks: bool):
