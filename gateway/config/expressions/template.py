@@ -7,7 +7,7 @@ Placeholders allow no attribute access, no calls and no arithmetic. To write a t
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -22,6 +22,8 @@ _PLACEHOLDER = re.compile(
 _WIDEST = 999
 _NUMBER = re.compile(r"\d+")
 """A width or a precision. Python reads decimal digits of every script, so this does too."""
+_TIME_WIDTH = re.compile(r"%[-_0^#+]*([0-9]+)")
+"""A width in a time format. Python returns an empty text for a very wide one."""
 BUILT_IN_NAMES = frozenset(
     {"since", "until", "page", "offset", "cursor", "now", "uuid", "id", "ids", "export", "size"}
 )
@@ -100,6 +102,8 @@ def format_value(value: object, placeholder: Placeholder) -> str:
 
 def _format(value: object, placeholder: Placeholder) -> str:
     value_format = placeholder.format
+    if isinstance(value, date):  # a datetime is a date, too
+        _check_widths(_TIME_WIDTH.findall(value_format), placeholder)
     if isinstance(value, datetime):
         if value_format == "epoch":
             return str(int(value.timestamp()))
@@ -125,11 +129,18 @@ def _format_number(value: int | Decimal, placeholder: Placeholder) -> str:
     Raise ``EXPRESSION_LIMIT`` when a width, or a number with many zeros, would make a vast text.
     """
     is_vast = isinstance(value, Decimal) and value.is_finite() and abs(value.adjusted()) > _WIDEST
-    is_wide = any(int(number) > _WIDEST for number in _NUMBER.findall(placeholder.format))
-    if placeholder.format and (is_vast or is_wide):
+    if placeholder.format:
+        _check_widths(
+            [_WIDEST + 1] if is_vast else _NUMBER.findall(placeholder.format), placeholder
+        )
+    return format(value, placeholder.format)
+
+
+def _check_widths(widths: Iterable[str | int], placeholder: Placeholder) -> None:
+    """Raise ``EXPRESSION_LIMIT`` for a width that would make a vast text."""
+    if any(int(width) > _WIDEST for width in widths):
         raise StreamHalted(
             "EXPRESSION_LIMIT",
             f"the placeholder {{{placeholder.name}:{placeholder.format}}} would make a text of "
             f"more than {_WIDEST} characters; write a smaller width, such as 05d",
         )
-    return format(value, placeholder.format)

@@ -5,6 +5,7 @@ Mistakes in an expression are reported when it is loaded.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from lxml import etree
 
 from gateway.config.expressions.compiler import ExpressionError, compile_expression, text_of
 from gateway.config.expressions.template import MissingValue, parse_template
+from gateway.errors import StreamHalted
 
 NS = {"r": "urn:r"}
 XML = etree.fromstring(
@@ -132,3 +134,18 @@ def test_templates_accept_names_only() -> None:
     assert parse_template("{x.y}{x[0]}").names == frozenset()
     with pytest.raises(MissingValue):
         parse_template("{cursor}").fill({})
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{since:%99999999d}", "{since:%-9999999Y}", "{page:1000d}", "{page:\u0661\u0662\u0661\u0662}"],
+)
+def test_placeholder_with_a_vast_width_is_refused(text: str):
+    values = {"since": datetime(2026, 1, 1, tzinfo=UTC), "page": 3}
+    with pytest.raises(StreamHalted, match="more than 999 characters"):
+        parse_template(text).fill(values)
+
+
+def test_digits_beside_a_time_directive_are_no_width():
+    values = {"since": datetime(2026, 1, 1, tzinfo=UTC)}
+    assert parse_template("{since:%Y9999-%05d}").fill(values) == "20269999-00001"
