@@ -1,0 +1,1 @@
+//! Read wanted places of an XML text.
