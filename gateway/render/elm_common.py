@@ -272,34 +272,69 @@ def specification(
 
     ``notes`` are additional notes on the entry.
     """
-    json_text = [b'"title":', dumps(record.title)]
-    if record.description:
-        json_text += (b',"description":', dumps(record.description))
-    json_text.append(_fields_and_languages(record.isced_f, record.languages))
-    if record.learning_outcomes and (learnt := learning_outcomes(record.learning_outcomes, style)):
-        json_text += (b',"learningOutcome":[', learnt, b"]")
-    if points := elm_credits.credit_point(record):
-        json_text += (b',"creditPoint":', points)
-    json_text.append(_workload(record.workload_hours, record.duration_months))
-    if record.entry_requirement:
-        json_text += (b',"entryRequirement":', note(record.entry_requirement, b"entry"))
-    if page := web_resource(record.homepage, style, b"homepage"):
-        json_text += (b',"homepage":', page)
-    json_text.append(_mode_and_setting(record.mode, record.setting))
-    complete = record.eqf_level is not None and bool(record.nqf_uri)
-    if record.cycle is not None or not complete:  # otherwise ``levels`` says everything
-        json_text.append(
-            elm_levels.education_levels(
-                record, levels_published=not style.back_reference or complete
-            )
-        )
+    json_text = [
+        title_member(record.title),
+        description_member(record.description),
+        fields_and_languages(record.isced_f, record.languages),
+        outcomes_member(record.learning_outcomes, style),
+        credit_member(record),
+        workload_members(record.workload_hours, record.duration_months),
+        entry_requirement_member(record.entry_requirement),
+        homepage_member(record.homepage, style),
+        mode_and_setting(record.mode, record.setting),
+        other_levels_member(record, style),
+    ]
     if record.micro:
         json_text.append(SHORT_PROGRAMME)
-    if record.credit_points is not None and (amount := elm_credits.national_amount(record)):
+    if amount := elm_credits.national_amount(record):
         notes = (*notes, amount)
     if notes:
         json_text.append(additional_notes(notes))
     return json_text
+
+
+def title_member(title: LangMap) -> bytes:
+    """Return the title, the first member of a specification."""
+    return b'"title":' + dumps(title)
+
+
+def description_member(description: LangMap) -> bytes:
+    """Return the member for the description, or nothing without one."""
+    return b',"description":' + dumps(description) if description else b""
+
+
+def outcomes_member(outcomes: Sequence[LearningOutcome], style: ProfileStyle) -> bytes:
+    """Return the member for the learning outcomes, or nothing without one."""
+    if outcomes and (learnt := learning_outcomes(outcomes, style)):
+        return b',"learningOutcome":[%b]' % learnt
+    return b""
+
+
+def credit_member(record: LearningRecord) -> bytes:
+    """Return the member for the credit points, or nothing without an amount."""
+    points = elm_credits.credit_point(record)
+    return b',"creditPoint":' + points if points else b""
+
+
+def entry_requirement_member(text: LangMap) -> bytes:
+    """Return the member for the entry requirement, or nothing without one."""
+    return b',"entryRequirement":' + note(text, b"entry") if text else b""
+
+
+def homepage_member(url: str | None, style: ProfileStyle) -> bytes:
+    """Return the member for the homepage, or nothing without a valid address."""
+    page = web_resource(url, style, b"homepage")
+    return b',"homepage":' + page if page else b""
+
+
+def other_levels_member(record: LearningRecord, style: ProfileStyle) -> bytes:
+    """Return the member for the levels that the members for EQF and NQF levels do not express."""
+    complete = elm_levels.has_levels(record)
+    if record.cycle is None and complete:
+        return b""
+    return elm_levels.education_levels(
+        record, levels_published=not style.back_reference or complete
+    )
 
 
 def additional_notes(texts: Sequence[str]) -> bytes:
@@ -313,19 +348,22 @@ def additional_notes(texts: Sequence[str]) -> bytes:
 
 
 @lru_cache(maxsize=_CACHE_SIZE)
-def _mode_and_setting(mode: str | None, setting: str | None) -> bytes:
+def mode_and_setting(mode: str | None, setting: str | None) -> bytes:
+    """Return the members for the mode of learning and its setting."""
     return MODES.get(mode or "", b"") + SETTINGS.get(setting or "", b"")
 
 
 @lru_cache(maxsize=_CACHE_SIZE)
-def _fields_and_languages(isced_f: tuple[str, ...], languages: tuple[str, ...]) -> bytes:
+def fields_and_languages(isced_f: tuple[str, ...], languages: tuple[str, ...]) -> bytes:
+    """Return the members for the fields of education and the languages."""
     areas, tongues = vocabularies.education_fields(isced_f), vocabularies.languages(languages)
     return (b',"thematicArea":[%b]' % areas if areas else b"") + (
         b',"language":[%b]' % tongues if tongues else b""
     )
 
 
-def _workload(worked: Decimal | None, months: int | None) -> bytes:
+def workload_members(worked: Decimal | None, months: int | None) -> bytes:
+    """Return the members for the hours of work and the months of a record."""
     json_text = b""
     if worked is not None:
         hours = int(worked)
