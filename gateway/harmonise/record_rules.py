@@ -61,7 +61,7 @@ def apply_record_rules(
 
     ``values`` stays unchanged.
     """
-    work = _RecordRules(country, tables)
+    work = RecordRules(country, tables)
     try:
         if emits in _LEARNING:
             record = work.learning(values, emits)
@@ -74,7 +74,7 @@ def apply_record_rules(
     return record, tuple(work.lookups), tuple(work.issues)
 
 
-class _RecordRules:
+class RecordRules:
     """The rules for one record, with the lookups and issues that they collect."""
 
     __slots__ = ("country", "issues", "lookups", "tables", "whole")
@@ -93,10 +93,11 @@ class _RecordRules:
         record = dict(values)
         award = emits == "credential"
         reference_date = _award_date(record) if award else record.get("valid_until")
-        self._dates(record)
-        self._charset(record)
-        self._level(record, "", reference_date, award=award)
-        credit = self._credits(record, "", reference_date or record.get("valid_from"))
+        self.check_dates(record)
+        self.check_charset(record)
+        self.apply_level(record, "", reference_date, award=award)
+        judged = self.apply_credits(record, "", reference_date or record.get("valid_from"))
+        credit = judged.credit if judged else None
         if award:
             self._grade(record.get("assessment"), "")
         if parts := record.get("parts"):
@@ -111,7 +112,7 @@ class _RecordRules:
         if micro:
             self._check_micro_credential(record, credit, award=award)
         elif credit and (emits == "qualification" or record.get("kind") == "diploma"):
-            self._check_size_of_cycle(record, credit)
+            self.check_size_of_cycle(record, credit)
         return record
 
     def status(self, values: dict[str, Any]) -> dict[str, Any]:
@@ -120,9 +121,9 @@ class _RecordRules:
         Only degree programmes have a level, which is EQF 5 to 8 (ESC Router).
         """
         record = dict(values)
-        self._dates(record)
+        self.check_dates(record)
         if record.get("degree_programme", True):
-            self._level(
+            self.apply_level(
                 record, "", record.get("valid_from") or record.get("valid_until"), award=False
             )
             eqf = record.get("eqf_level")
@@ -137,17 +138,18 @@ class _RecordRules:
     ) -> dict[str, Any]:
         record = dict(part)
         reference_date = record.get("awarded_on") or award
-        self._dates(record, prefix)
-        self._level(record, prefix, reference_date, award=True)
-        self._credits(record, prefix, reference_date)
+        self.check_dates(record, prefix)
+        self.apply_level(record, prefix, reference_date, award=True)
+        self.apply_credits(record, prefix, reference_date)
         self._grade(record.get("assessment"), prefix)
         return record
 
     # Rules on a few values and the tables: R1-R8, R12, R13, R18-R20
 
-    def _level(
+    def apply_level(
         self, record: dict[str, Any], prefix: str, reference_date: date | None, *, award: bool
     ) -> None:
+        """Apply the rules to the level of a record or part."""
         level, declared = record.get("nqf_level"), record.get("eqf_declared")
         if level or declared is not None:
             begun = record.get("valid_from") if reference_date is None else None
@@ -165,9 +167,10 @@ class _RecordRules:
             )
             self._merge_outcome(self.tables.judgements.level(question), record)
 
-    def _credits(
+    def apply_credits(
         self, record: dict[str, Any], prefix: str, reference_date: date | None
-    ) -> CreditMatch | None:
+    ) -> RuleOutcome | None:
+        """Apply the rules to the credits of a record or part, and return their outcome."""
         hours, amount = record.get("workload_hours"), record.get("credit_amount")
         if hours is not None and not (hours.is_finite() and hours > 0):
             raise record_refused(
@@ -198,7 +201,7 @@ class _RecordRules:
         )
         judged = self.tables.judgements.credits(question, (hours, record.get("duration_months")))
         self._merge_outcome(judged, record)
-        return judged.credit
+        return judged
 
     def _level_of_act(self, record: dict[str, Any], sector: str | None) -> int | None:
         """Return the EQF level that decides whether an act grants ECTS credits to a record.
@@ -227,7 +230,8 @@ class _RecordRules:
 
     # Rules on the whole record: R6, R9-R11, R14, R16, R17
 
-    def _dates(self, record: dict[str, Any], prefix: str = "") -> None:
+    def check_dates(self, record: dict[str, Any], prefix: str = "") -> None:
+        """Reject days in the wrong order, and days that cannot be true."""
         for first, last in (("valid_from", "valid_until"), ("starts_on", "ends_on")):
             begin, end = record.get(first), record.get(last)
             if begin is not None and end is not None and begin > end:
@@ -274,7 +278,7 @@ class _RecordRules:
                 "expected a birth before the award",
             )
 
-    def _charset(self, record: dict[str, Any]) -> None:
+    def check_charset(self, record: dict[str, Any]) -> None:
         """Note an issue for each field whose UTF-8 was read as Latin-1."""
         for field in ("title", "description", "holder"):
             if texts := record.get(field):
@@ -288,7 +292,8 @@ class _RecordRules:
                         self._issue(Code.ENCODING_SUSPECT, field)
                         break
 
-    def _check_size_of_cycle(self, record: dict[str, Any], credit: CreditMatch) -> None:
+    def check_size_of_cycle(self, record: dict[str, Any], credit: CreditMatch) -> None:
+        """Note an issue if the cycle of a record usually has other credits."""
         ranges = _CYCLE_CREDITS.get(record.get("cycle") or "")
         if ranges and not any(least <= credit.points <= most for least, most in ranges):
             self._issue(

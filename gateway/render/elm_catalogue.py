@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Container
+from datetime import date, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -71,9 +72,9 @@ VERSIONS: Final = {
 }
 _SPECIFICATION: Final = b"\0specification"
 """The id of the specification of an opportunity. Its nodes have ids below it."""
-_IS_QUALIFICATION: Final = b'","type":"Qualification",'
+IS_QUALIFICATION: Final = b'","type":"Qualification",'
 _CACHE_SIZE: Final = 4096
-_IS_SPECIFICATION: Final = b'","type":"LearningAchievementSpecification",'
+IS_SPECIFICATION: Final = b'","type":"LearningAchievementSpecification",'
 
 
 def missing_elements(
@@ -120,17 +121,15 @@ def qualification(
         context,
         b',"id":"',
         identity,
-        _IS_QUALIFICATION if complete else _IS_SPECIFICATION,
+        IS_QUALIFICATION if complete else IS_SPECIFICATION,
         *elm_common.specification(record, style, notes),
     ]
     if complete:
         fragments += _qualification_members(record, body, style)
     elif "languages" not in without and not vocabularies.languages(record.languages):
         return rejection("qualification", "languages")
-    fragments += (_identifier(record.code or record.id), awarding)
-    if record.status:
-        fragments.append(b',"status":%b' % dumps(record.status))
-    fragments.append(_modified_end(record))
+    fragments += (identifier_member(record.code or record.id), awarding)
+    fragments += (status_member(record.status), end_member(record.changed_at))
     return elm_common.with_node_ids(fragments, node_id_prefix(root))
 
 
@@ -173,7 +172,7 @@ def opportunity(
         _specification_of_opportunity(record, style, default),
         *_offer(record, tag, organiser.country),
     ]  # fmt: skip
-    fragments += (_identifier(record.id), _modified_end(record))
+    fragments += (identifier_member(record.id), end_member(record.changed_at))
     return elm_common.with_node_ids(fragments, node_id_prefix(root))
 
 
@@ -196,7 +195,7 @@ def _specification_of_opportunity(
         members.append(b',"language":[%b]' % default)
     return b'{"id":"%b%b%b%b}' % (
         _SPECIFICATION,
-        _IS_QUALIFICATION if complete else _IS_SPECIFICATION,
+        IS_QUALIFICATION if complete else IS_SPECIFICATION,
         elm_common.with_node_ids(members, _SPECIFICATION + b"/"),
         awarding,
     )
@@ -258,20 +257,35 @@ def _awarding(
     if not body.complete:
         text = validity_text(record.valid_from, record.valid_until)
         return b"", (text,) if text else ()
-    start, end = _awarding_start(body.json, prefix), b',"learningAchievementSpecification":"%b"}'
-    if days := period(record.valid_from, record.valid_until, b"validity"):
-        temporal = days.replace(elm_common.ID_PREFIX_MARKER, prefix)
-        return start + b',"temporal":' + temporal + end % specification, ()
-    return start + end % specification, ()
+    return b"".join(
+        (
+            awarding_start(body.json, prefix),
+            validity_member(record.valid_from, record.valid_until, prefix),
+            AWARDED_SPECIFICATION,
+            specification,
+            AWARDING_END,
+        )
+    ), ()
+
+
+AWARDED_SPECIFICATION: Final = b',"learningAchievementSpecification":"'
+AWARDING_END: Final = b'"}'
 
 
 @lru_cache(maxsize=_CACHE_SIZE)
-def _awarding_start(body: bytes, prefix: bytes) -> bytes:
+def awarding_start(body: bytes, prefix: bytes) -> bytes:
+    """Return the first bytes of the awarding opportunity, with the awarding body."""
     json_text = (
         b',"awardingOpportunity":{"id":"\0awarding","type":"AwardingOpportunity",'
         b'"awardingBody":%b' % body
     )
     return json_text.replace(elm_common.ID_PREFIX_MARKER, prefix)
+
+
+def validity_member(start: date | None, end: date | None, prefix: bytes) -> bytes:
+    """Return the member for the days on which the body awards, or nothing without a day."""
+    days = period(start, end, b"validity")
+    return b',"temporal":' + days.replace(elm_common.ID_PREFIX_MARKER, prefix) if days else b""
 
 
 def _activity(title: LangMap, leads_to: str) -> bytes:
@@ -284,16 +298,18 @@ def _activity(title: LangMap, leads_to: str) -> bytes:
     )
 
 
-def _identifier(notation: str) -> bytes:
+def identifier_member(notation: str) -> bytes:
+    """Return the member for the identifier of an entry."""
     return b',"identifier":{"id":"\0identifier","type":"Identifier","notation":%b}' % dumps(
         notation
     )
 
 
-def _modified_end(record: LearningRecord) -> bytes:
+def status_member(status: str | None) -> bytes:
+    """Return the member for the status, or nothing without one."""
+    return b',"status":%b' % dumps(status) if status else b""
+
+
+def end_member(changed_at: datetime | None) -> bytes:
     """Return the last bytes of an entry, with the time of its last change if it is known."""
-    return (
-        b',"modified":%b}' % elm_common.datetime_json(record.changed_at)
-        if record.changed_at
-        else b"}"
-    )
+    return b',"modified":%b}' % elm_common.datetime_json(changed_at) if changed_at else b"}"

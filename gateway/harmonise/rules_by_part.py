@@ -1,0 +1,86 @@
+"""Apply the rules for records to one part of a catalogue entry: its level, credits or texts.
+
+The outcome for a part depends on few values of the record. So a program may remember it, and apply
+it to another record with the same values.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any, NamedTuple
+
+from gateway.harmonise.record_rules import RecordRules
+from gateway.harmonise.tables.compiled_tables import Tables
+from gateway.harmonise.tables.level_and_credit_rules import RecordRefused, UsualEffort
+from gateway.records import Issue, Lookup
+
+
+class JudgedPart(NamedTuple):
+    """The outcome of the rules for the level or the credits of a record.
+
+    ``values`` are those of the record after the rules. ``usual`` are the hours and months about
+    which no rule says anything, or ``None`` for any.
+    """
+
+    values: dict[str, Any]
+    lookups: tuple[Lookup, ...]
+    issues: tuple[Issue, ...]
+    usual: UsualEffort | None = None
+
+
+def level_period(
+    tables: Tables, country: str, valid_from: date | None, valid_until: date | None
+) -> tuple[date | None, date | None]:
+    """Return the days on which the rules read the level of an entry. Other days give the same."""
+    first_day = tables.judgements.level_day
+    if valid_until is not None:
+        return first_day(country, valid_until), None
+    return None, valid_from and first_day(country, valid_from)
+
+
+def credit_period(
+    tables: Tables, country: str, valid_from: date | None, valid_until: date | None
+) -> date | None:
+    """Return the day on which the rules read the credits of an entry. Others give the same."""
+    day = valid_until or valid_from
+    return day and tables.judgements.credit_day(country, day)
+
+
+def judge_level(values: dict[str, Any], *, country: str, tables: Tables) -> JudgedPart:
+    """Apply the rules to the level of a catalogue entry. Raises :class:`RecordRefused`."""
+    work = RecordRules(country, tables)
+    record = dict(values)
+    work.apply_level(record, "", record.get("valid_until"), award=False)
+    return JudgedPart(record, tuple(work.lookups), tuple(work.issues))
+
+
+def judge_credits(
+    values: dict[str, Any], *, country: str, emits: str, tables: Tables
+) -> JudgedPart:
+    """Apply the rules to the credits of a catalogue entry, after those for its level.
+
+    The values state no hours and no months. Raises :class:`RecordRefused`.
+    """
+    work = RecordRules(country, tables)
+    record = dict(values)
+    until = record.get("valid_until")
+    work.apply_level(record, "", until, award=False)
+    work.lookups, work.issues = [], []
+    judged = work.apply_credits(record, "", until or record.get("valid_from"))
+    if judged and judged.credit and emits == "qualification":
+        work.check_size_of_cycle(record, judged.credit)
+    return JudgedPart(
+        record, tuple(work.lookups), tuple(work.issues), judged.usual if judged else None
+    )
+
+
+def check_texts_and_dates(values: dict[str, Any], *, country: str, tables: Tables) -> bool:
+    """Return whether no rule says anything about the texts, the dates and the hours of a record."""
+    work = RecordRules(country, tables)
+    try:
+        work.check_dates(values)
+    except RecordRefused:
+        return False
+    work.check_charset(values)
+    hours = values.get("workload_hours")
+    return not work.issues and (hours is None or (hours.is_finite() and hours > 0))
