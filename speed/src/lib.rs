@@ -3,6 +3,8 @@
 //! Nothing here knows registries, countries or topics. Each part has a counterpart in Python that
 //! defines its meaning. A part that is not certain of its answer returns `None`.
 
+mod document;
+mod json;
 mod xml;
 
 use pyo3::prelude::*;
@@ -13,5 +15,8 @@ const INTERFACE: u32 = 1;
 #[pymodule(gil_used = true)]
 fn qualification_gateway_speed(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("INTERFACE", INTERFACE)?;
+    module.add_class::<json::JsonReader>()?;
+    module.add_function(wrap_pyfunction!(document::join_document, module)?)?;
+    module.add_function(wrap_pyfunction!(document::document_id, module)?)?;
     Ok(())
 }

@@ -1,0 +1,472 @@
+//! Read wanted places of a JSON text.
+//!
+//! The ordinary way parses the whole text and looks the places up. It defines the meaning. The
+//! reader answers `None` for each text of which it is not certain, valid or not.
+
+use std::borrow::Cow;
+use std::str;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyDict, PyInt, PyList, PyString, PyTuple};
+
+/// A longer text is rare, so the ordinary way may read it.
+const MAX_BYTES: usize = 1_000_000;
+/// Nested objects and lists. The ordinary way counts a value inside them as one level more, and
+/// accepts 100 levels.
+const MAX_NESTING: usize = 99;
+/// Numbers of so many characters fit into 64 bits, and no float of that length is out of range.
+const MAX_NUMBER_LENGTH: usize = 18;
+/// Up to this number of keys, comparing each pair is faster than sorting.
+const MAX_PAIRED_KEYS: usize = 32;
+
+type Found<'py> = Vec<Option<Bound<'py, PyAny>>>;
+
+/// What is wanted of the value of a key.
+enum Target {
+    /// A scalar or a list of scalars, and its number in the result.
+    Value(usize),
+    /// A member of the object.
+    Member(Node),
+    /// A list of objects, its number in the result, and the places inside each object.
+    Objects(usize, Plan),
+    /// Any value, and its number in the result.
+    Anything(usize),
+}
+
+/// The wanted keys of an object, sorted by length and text.
+#[derive(Default)]
+struct Node(Vec<(String, Target)>);
+
+#[derive(Default)]
+struct Plan {
+    root: Node,
+    size: usize,
+}
+
+static NOTHING: Node = Node(Vec::new());
+
+impl Node {
+    fn search(&self, key: &str) -> Result<usize, usize> {
+        let wanted = key.as_bytes();
+        self.0.binary_search_by(|(name, _)| {
+            let name = name.as_bytes();
+            name.len().cmp(&wanted.len()).then_with(|| name.cmp(wanted))
+        })
+    }
+
+    fn target(&self, key: &str) -> Option<&Target> {
+        let position = self.search(key).ok()?;
+        self.0.get(position).map(|(_, target)| target)
+    }
+
+    fn add(&mut self, path: &[String], target: Target) -> Result<(), &'static str> {
+        let (key, rest) = path.split_first().ok_or("a place without a key")?;
+        match (self.search(key), rest.is_empty()) {
+            (Ok(position), false) => match &mut self.0[position].1 {
+                Target::Member(node) => node.add(rest, target),
+                _ => Err("a place inside another place"),
+            },
+            (Ok(_), true) => Err("a place inside another place, or twice"),
+            (Err(position), true) => {
+                self.0.insert(position, (key.clone(), target));
+                Ok(())
+            }
+            (Err(position), false) => {
+                let mut node = Node::default();
+                node.add(rest, target)?;
+                self.0.insert(position, (key.clone(), Target::Member(node)));
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Plan {
+    fn of(places: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let mut plan = Plan::default();
+        for place in places.try_iter()? {
+            let place = place?;
+            let (path, target) = match place.extract::<Vec<String>>() {
+                Ok(path) => (path, Target::Value(plan.size)),
+                Err(_) => {
+                    let (path, inner): (Vec<String>, Option<Bound<'_, PyAny>>) = place.extract()?;
+                    let target = match inner {
+                        Some(places) => Target::Objects(plan.size, Plan::of(&places)?),
+                        None => Target::Anything(plan.size),
+                    };
+                    (path, target)
+                }
+            };
+            plan.root.add(&path, target).map_err(PyValueError::new_err)?;
+            plan.size += 1;
+        }
+        Ok(plan)
+    }
+}
+
+enum Scalar<'a> {
+    Text(Cow<'a, str>),
+    Integer(i64),
+    Fraction,
+    Boolean(bool),
+    Null,
+}
+
+/// The rest of a text. `None` of a method means that the text is invalid or unusual.
+struct Parser<'a, 'py> {
+    py: Python<'py>,
+    text: &'a str,
+    position: usize,
+    nesting: usize,
+    /// The keys of all objects that are open.
+    keys: Vec<&'a str>,
+    /// Whether a string contains an escape or the character DEL.
+    may_hold_invisible: bool,
+}
+
+impl<'a, 'py> Parser<'a, 'py> {
+    fn document(&mut self, plan: &Plan) -> Option<Found<'py>> {
+        let mut found = vec![None; plan.size];
+        self.skip_space();
+        if self.peek()? != b'{' {
+            return None;
+        }
+        self.object(&plan.root, &mut found)?;
+        self.skip_space();
+        (self.position == self.text.len()).then_some(found)
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.position).copied()
+    }
+
+    fn skip_space(&mut self) {
+        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
+            self.position += 1;
+        }
+    }
+
+    fn accept(&mut self, expected: u8) -> Option<()> {
+        self.skip_space();
+        (self.peek()? == expected).then(|| self.position += 1)
+    }
+
+    fn object(&mut self, node: &Node, found: &mut Found<'py>) -> Option<()> {
+        self.members(|parser, key| parser.value(node.target(key), found))
+    }
+
+    /// Read an object. `value` reads the value of a key.
+    fn members(&mut self, mut value: impl FnMut(&mut Self, &'a str) -> Option<()>) -> Option<()> {
+        let first_key = self.keys.len();
+        self.items(b'}', |parser| {
+            if parser.peek()? != b'"' {
+                return None;
+            }
+            let Cow::Borrowed(key) = parser.string()? else {
+                return None;
+            };
+            parser.keys.push(key);
+            parser.accept(b':')?;
+            parser.skip_space();
+            value(parser, key)
+        })?;
+        let unique = are_unique(self.keys.get_mut(first_key..)?);
+        self.keys.truncate(first_key);
+        unique.then_some(())
+    }
+
+    /// Read the members of an object or a list, from its opening bracket to after the closing one.
+    fn items(&mut self, end: u8, mut item: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
+        self.position += 1;
+        self.nesting += 1;
+        if self.nesting > MAX_NESTING {
+            return None;
+        }
+        self.skip_space();
+        if self.peek()? == end {
+            self.position += 1;
+        } else {
+            loop {
+                self.skip_space();
+                item(self)?;
+                self.skip_space();
+                let next = self.peek()?;
+                self.position += 1;
+                if next == end {
+                    break;
+                } else if next != b',' {
+                    return None;
+                }
+            }
+        }
+        self.nesting -= 1;
+        Some(())
+    }
+
+    fn value(&mut self, target: Option<&Target>, found: &mut Found<'py>) -> Option<()> {
+        match (target, self.peek()?) {
+            (None, b'{') => self.object(&NOTHING, found),
+            (None, b'[') => self.items(b']', |parser| parser.value(None, found)),
+            (None, _) => self.scalar().map(drop),
+            (Some(Target::Member(node)), b'{') => self.object(node, found),
+            (Some(Target::Member(_) | Target::Objects(..)), b'n') => self.scalar().map(drop),
+            (Some(Target::Value(slot)), byte) => {
+                *found.get_mut(*slot)? = match byte {
+                    b'{' => return None,
+                    b'[' => Some(self.list(Self::wanted_scalar)?),
+                    _ => self.wanted_scalar()?,
+                };
+                Some(())
+            }
+            (Some(Target::Objects(slot, plan)), b'[') => {
+                *found.get_mut(*slot)? = Some(self.list(|parser| parser.tuple(plan))?);
+                Some(())
+            }
+            (Some(Target::Anything(slot)), _) => {
+                *found.get_mut(*slot)? = self.anything()?;
+                Some(())
+            }
+            _ => None,
+        }
+    }
+
+    /// Read any value as a Python object.
+    fn anything(&mut self) -> Option<Option<Bound<'py, PyAny>>> {
+        Some(Some(match self.peek()? {
+            b'{' => {
+                let members = PyDict::new(self.py);
+                self.members(|parser, key| members.set_item(key, parser.anything()?).ok())?;
+                members.into_any()
+            }
+            b'[' => self.list(Self::anything)?,
+            _ => return self.wanted_scalar(),
+        }))
+    }
+
+    /// Read a list. `item` reads an item.
+    fn list(
+        &mut self,
+        mut item: impl FnMut(&mut Self) -> Option<Option<Bound<'py, PyAny>>>,
+    ) -> Option<Bound<'py, PyAny>> {
+        let mut values = Vec::new();
+        self.items(b']', |parser| {
+            values.push(item(parser)?);
+            Some(())
+        })?;
+        Some(PyList::new(self.py, values).ok()?.into_any())
+    }
+
+    /// Read an object as the tuple of its wanted values.
+    fn tuple(&mut self, plan: &Plan) -> Option<Option<Bound<'py, PyAny>>> {
+        if self.peek()? != b'{' {
+            return None;
+        }
+        let mut found = vec![None; plan.size];
+        self.object(&plan.root, &mut found)?;
+        Some(Some(PyTuple::new(self.py, found).ok()?.into_any()))
+    }
+
+    /// Read a scalar as a Python object. The inner `None` is a null.
+    fn wanted_scalar(&mut self) -> Option<Option<Bound<'py, PyAny>>> {
+        Some(match self.scalar()? {
+            Scalar::Text(text) => Some(PyString::new(self.py, &text).into_any()),
+            Scalar::Integer(number) => Some(PyInt::new(self.py, number).into_any()),
+            Scalar::Boolean(flag) => Some(PyBool::new(self.py, flag).to_owned().into_any()),
+            Scalar::Null => None,
+            Scalar::Fraction => return None,
+        })
+    }
+
+    fn scalar(&mut self) -> Option<Scalar<'a>> {
+        match self.peek()? {
+            b'"' => self.string().map(Scalar::Text),
+            b't' => self.word("true", Scalar::Boolean(true)),
+            b'f' => self.word("false", Scalar::Boolean(false)),
+            b'n' => self.word("null", Scalar::Null),
+            _ => self.number(),
+        }
+    }
+
+    fn word(&mut self, word: &str, value: Scalar<'a>) -> Option<Scalar<'a>> {
+        self.text.get(self.position..)?.starts_with(word).then(|| {
+            self.position += word.len();
+            value
+        })
+    }
+
+    fn number(&mut self) -> Option<Scalar<'a>> {
+        let start = self.position;
+        if self.peek() == Some(b'-') {
+            self.position += 1;
+        }
+        let first = self.peek()?;
+        let digits = self.skip_digits();
+        if digits == 0 || (first == b'0' && digits > 1) {
+            return None;
+        }
+        let whole = self.text.get(start..self.position)?;
+        let mut fraction = false;
+        if self.peek() == Some(b'.') {
+            self.position += 1;
+            fraction = self.skip_digits() > 0;
+            if !fraction {
+                return None;
+            }
+        }
+        let unusual = matches!(self.peek(), Some(b'e' | b'E')) || whole == "-0";
+        if unusual || self.position - start > MAX_NUMBER_LENGTH {
+            return None;
+        }
+        if fraction {
+            return Some(Scalar::Fraction);
+        }
+        whole.parse().ok().map(Scalar::Integer)
+    }
+
+    fn skip_digits(&mut self) -> usize {
+        let start = self.position;
+        while let Some(b'0'..=b'9') = self.peek() {
+            self.position += 1;
+        }
+        self.position - start
+    }
+
+    /// Read a string from its opening quote to after its closing quote.
+    fn string(&mut self) -> Option<Cow<'a, str>> {
+        let bytes = self.text.as_bytes();
+        let start = self.position + 1;
+        let mut end = start;
+        let mut escaped = false;
+        loop {
+            match bytes.get(end)? {
+                b'"' => break,
+                b'\\' => {
+                    escaped = true;
+                    end += 2;
+                    continue;
+                }
+                0..0x20 => return None,
+                0x7f => self.may_hold_invisible = true,
+                _ => {}
+            }
+            end += 1;
+        }
+        self.position = end + 1;
+        let content = self.text.get(start..end)?;
+        if !escaped {
+            return Some(Cow::Borrowed(content));
+        }
+        self.may_hold_invisible = true;
+        unescape(content).map(Cow::Owned)
+    }
+}
+
+fn are_unique(keys: &mut [&str]) -> bool {
+    if keys.len() > MAX_PAIRED_KEYS {
+        keys.sort_unstable();
+        return keys.windows(2).all(|pair| pair[0] != pair[1]);
+    }
+    let mut rest = &*keys;
+    while let Some((key, others)) = rest.split_first() {
+        if others.contains(key) {
+            return false;
+        }
+        rest = others;
+    }
+    true
+}
+
+fn unescape(content: &str) -> Option<String> {
+    let mut text = String::with_capacity(content.len());
+    let mut pieces = content.split('\\');
+    text.push_str(pieces.next()?);
+    while let Some(piece) = pieces.next() {
+        let mut rest = piece;
+        let character = match piece.as_bytes().first() {
+            // Two backslashes enclose an empty piece. The next piece has no escape.
+            None => {
+                text.push('\\');
+                text.push_str(pieces.next()?);
+                continue;
+            }
+            Some(b'"') => '"',
+            Some(b'/') => '/',
+            Some(b'b') => '\u{8}',
+            Some(b'f') => '\u{c}',
+            Some(b'n') => '\n',
+            Some(b'r') => '\r',
+            Some(b't') => '\t',
+            Some(b'u') => {
+                let mut unit = code_unit(piece)?;
+                rest = piece.get(4..)?;
+                if (0xd800..0xdc00).contains(&unit) && rest.len() == 1 {
+                    let low = pieces.next()?;
+                    let low_unit = code_unit(low)?;
+                    if !(0xdc00..0xe000).contains(&low_unit) {
+                        return None;
+                    }
+                    unit = 0x10000 + ((unit - 0xd800) << 10) + (low_unit - 0xdc00);
+                    rest = low.get(4..)?;
+                }
+                char::from_u32(unit)?
+            }
+            Some(_) => return None,
+        };
+        text.push(character);
+        text.push_str(rest.get(1..)?);
+    }
+    Some(text)
+}
+
+/// Return the number in `u12ab…`.
+fn code_unit(piece: &str) -> Option<u32> {
+    let digits = piece.strip_prefix('u')?.get(..4)?;
+    if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return None;
+    }
+    u32::from_str_radix(digits, 16).ok()
+}
+
+/// Read wanted places of JSON texts.
+///
+/// A place is a tuple of keys, for a scalar or a list of scalars. A pair of such a tuple and a
+/// sequence of places is a list of objects, which becomes a list of tuples. A pair of such a tuple
+/// and `None` is any value.
+#[pyclass(frozen)]
+pub struct JsonReader(Plan);
+
+#[pymethods]
+impl JsonReader {
+    #[new]
+    fn new(places: &Bound<'_, PyAny>) -> PyResult<Self> {
+        Plan::of(places).map(JsonReader)
+    }
+
+    /// Return the values of the places and whether a text may hold invisible characters.
+    ///
+    /// An absent value and a null are `None`. The answer is `None` if the text is invalid or
+    /// unusual.
+    fn read<'py>(&self, py: Python<'py>, body: &[u8]) -> PyResult<Option<Bound<'py, PyTuple>>> {
+        if body.len() > MAX_BYTES {
+            return Ok(None);
+        }
+        let Ok(text) = str::from_utf8(body) else {
+            return Ok(None);
+        };
+        let mut parser = Parser {
+            py,
+            text,
+            position: 0,
+            nesting: 0,
+            keys: Vec::new(),
+            may_hold_invisible: false,
+        };
+        let Some(mut found) = parser.document(&self.0) else {
+            return Ok(None);
+        };
+        let may_hold_invisible = PyBool::new(py, parser.may_hold_invisible).to_owned();
+        found.push(Some(may_hold_invisible.into_any()));
+        PyTuple::new(py, found).map(Some)
+    }
+}
