@@ -6,9 +6,11 @@
 use std::borrow::Cow;
 use std::str;
 
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyInt, PyList, PyString, PyTuple};
+
+use crate::json_places::{NOTHING, Node, Plan, Target};
+use crate::json_string::{plain_length, unescape};
 
 /// A longer text is rare, so the ordinary way may read it.
 const MAX_BYTES: usize = 1_000_000;
@@ -21,89 +23,6 @@ const MAX_NUMBER_LENGTH: usize = 18;
 const MAX_PAIRED_KEYS: usize = 32;
 
 type Found<'py> = Vec<Option<Bound<'py, PyAny>>>;
-
-/// What is wanted of the value of a key.
-enum Target {
-    /// A scalar or a list of scalars, and its number in the result.
-    Value(usize),
-    /// A member of the object.
-    Member(Node),
-    /// A list of objects, its number in the result, and the places inside each object.
-    Objects(usize, Plan),
-    /// Any value, and its number in the result.
-    Anything(usize),
-}
-
-/// The wanted keys of an object, sorted by length and text.
-#[derive(Default)]
-struct Node(Vec<(String, Target)>);
-
-#[derive(Default)]
-struct Plan {
-    root: Node,
-    size: usize,
-}
-
-static NOTHING: Node = Node(Vec::new());
-
-impl Node {
-    fn search(&self, key: &str) -> Result<usize, usize> {
-        let wanted = key.as_bytes();
-        self.0.binary_search_by(|(name, _)| {
-            let name = name.as_bytes();
-            name.len().cmp(&wanted.len()).then_with(|| name.cmp(wanted))
-        })
-    }
-
-    fn target(&self, key: &str) -> Option<&Target> {
-        let position = self.search(key).ok()?;
-        self.0.get(position).map(|(_, target)| target)
-    }
-
-    fn add(&mut self, path: &[String], target: Target) -> Result<(), &'static str> {
-        let (key, rest) = path.split_first().ok_or("a place without a key")?;
-        match (self.search(key), rest.is_empty()) {
-            (Ok(position), false) => match &mut self.0[position].1 {
-                Target::Member(node) => node.add(rest, target),
-                _ => Err("a place inside another place"),
-            },
-            (Ok(_), true) => Err("a place inside another place, or twice"),
-            (Err(position), true) => {
-                self.0.insert(position, (key.clone(), target));
-                Ok(())
-            }
-            (Err(position), false) => {
-                let mut node = Node::default();
-                node.add(rest, target)?;
-                self.0.insert(position, (key.clone(), Target::Member(node)));
-                Ok(())
-            }
-        }
-    }
-}
-
-impl Plan {
-    fn of(places: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let mut plan = Plan::default();
-        for place in places.try_iter()? {
-            let place = place?;
-            let (path, target) = match place.extract::<Vec<String>>() {
-                Ok(path) => (path, Target::Value(plan.size)),
-                Err(_) => {
-                    let (path, inner): (Vec<String>, Option<Bound<'_, PyAny>>) = place.extract()?;
-                    let target = match inner {
-                        Some(places) => Target::Objects(plan.size, Plan::of(&places)?),
-                        None => Target::Anything(plan.size),
-                    };
-                    (path, target)
-                }
-            };
-            plan.root.add(&path, target).map_err(PyValueError::new_err)?;
-            plan.size += 1;
-        }
-        Ok(plan)
-    }
-}
 
 enum Scalar<'a> {
     Text(Cow<'a, str>),
@@ -339,16 +258,15 @@ impl<'a, 'py> Parser<'a, 'py> {
         let mut end = start;
         let mut escaped = false;
         loop {
+            end += plain_length(bytes.get(end..)?);
             match bytes.get(end)? {
                 b'"' => break,
                 b'\\' => {
                     escaped = true;
-                    end += 2;
-                    continue;
+                    end += 1;
                 }
-                0..0x20 => return None,
                 0x7f => self.may_hold_invisible = true,
-                _ => {}
+                _ => return None,
             }
             end += 1;
         }
@@ -375,57 +293,6 @@ fn are_unique(keys: &mut [&str]) -> bool {
         rest = others;
     }
     true
-}
-
-fn unescape(content: &str) -> Option<String> {
-    let mut text = String::with_capacity(content.len());
-    let mut pieces = content.split('\\');
-    text.push_str(pieces.next()?);
-    while let Some(piece) = pieces.next() {
-        let mut rest = piece;
-        let character = match piece.as_bytes().first() {
-            // Two backslashes enclose an empty piece. The next piece has no escape.
-            None => {
-                text.push('\\');
-                text.push_str(pieces.next()?);
-                continue;
-            }
-            Some(b'"') => '"',
-            Some(b'/') => '/',
-            Some(b'b') => '\u{8}',
-            Some(b'f') => '\u{c}',
-            Some(b'n') => '\n',
-            Some(b'r') => '\r',
-            Some(b't') => '\t',
-            Some(b'u') => {
-                let mut unit = code_unit(piece)?;
-                rest = piece.get(4..)?;
-                if (0xd800..0xdc00).contains(&unit) && rest.len() == 1 {
-                    let low = pieces.next()?;
-                    let low_unit = code_unit(low)?;
-                    if !(0xdc00..0xe000).contains(&low_unit) {
-                        return None;
-                    }
-                    unit = 0x10000 + ((unit - 0xd800) << 10) + (low_unit - 0xdc00);
-                    rest = low.get(4..)?;
-                }
-                char::from_u32(unit)?
-            }
-            Some(_) => return None,
-        };
-        text.push(character);
-        text.push_str(rest.get(1..)?);
-    }
-    Some(text)
-}
-
-/// Return the number in `u12ab…`.
-fn code_unit(piece: &str) -> Option<u32> {
-    let digits = piece.strip_prefix('u')?.get(..4)?;
-    if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return None;
-    }
-    u32::from_str_radix(digits, 16).ok()
 }
 
 /// Read wanted places of JSON texts.

@@ -5,6 +5,8 @@
 
 mod document;
 mod json;
+mod json_places;
+mod json_string;
 mod xml;
 
 use pyo3::prelude::*;
