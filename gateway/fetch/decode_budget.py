@@ -79,9 +79,12 @@ def json_memory(data: bytes) -> int:
     )
 
 
-def xml_memory(data: bytes) -> int:
-    """Return an estimate of the memory that a part of an XML document takes as a tree."""
-    elements = data.count(b"<") - data.count(b"</")
+def xml_memory(data: bytes, starts: int | None = None) -> int:
+    """Return an estimate of the memory that a part of an XML document takes as a tree.
+
+    ``starts`` is the number of ``<`` in the data, if the caller knows it.
+    """
+    elements = (data.count(b"<") if starts is None else starts) - data.count(b"</")
     texts = data.count(b">") - data.count(b"><")
     return _XML_NODE * (elements + texts) + _XML_ATTRIBUTE * data.count(b"=") + len(data)
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 from gateway.config.connector import Connector, Push, Stream
+from gateway.config.expressions.compiler import CompiledExpression, compile_expression
 from gateway.config.expressions.json_list_place import Gap
 from gateway.config.paging import Paging
 from gateway.fetch import paging
 from gateway.fetch.list_presence import json_place
 from gateway.fetch.record_selector import ExpressionCache
-from gateway.fetch.xml_parser import RecordPath
+from gateway.fetch.streamed_records import RecordPath
 
 _NAME = r"(?:[A-Za-z_][\w.-]*:)?[A-Za-z_][\w.-]*"
 _SIMPLE_PATH = re.compile(rf"(//|/|)({_NAME}(?:/{_NAME})*)")
@@ -55,7 +56,24 @@ def streaming_record_path(connector: Connector, stream: Stream) -> RecordPath | 
     path = tuple(
         f"{{{block.namespaces[prefix]}}}{name}" if prefix else name for prefix, _, name in names
     )
-    return RecordPath(path, None if start == "//" else len(path) if start == "/" else len(path) + 1)
+    depth = None if start == "//" else len(path) if start == "/" else len(path) + 1
+    return RecordPath(path, depth, _plain_expressions(stream, block.namespaces))
+
+
+def _plain_expressions(
+    stream: Stream, namespaces: Mapping[str, str]
+) -> tuple[CompiledExpression, ...]:
+    """Return the expressions that the poller reads in each record, if all are plain paths."""
+    if stream.deleted or stream.children:
+        return ()
+    texts = (*stream.id, stream.kind, stream.version, stream.changed_at)
+    expressions = [
+        compile_expression("xml", text, namespaces) for text in dict.fromkeys(filter(None, texts))
+    ]
+    is_plain = all(expression.direct_path is not None for expression in expressions)
+    # The texts are found again by the expression as the connector file writes it.
+    is_same = all(expression.text in texts for expression in expressions)
+    return tuple(expressions) if is_plain and is_same else ()
 
 
 def build_pager(

@@ -116,6 +116,10 @@ _PLAIN_PATH = re.compile(r"[\w.]+")
 _CONTAINERS = (dict, list)
 
 
+def _is_xml(item: SelectedNode) -> bool:
+    return bool(item.values) or etree.iselement(item.node)
+
+
 class RecordSelector:
     """A selector that turns the records of one stream into :class:`~gateway.records.RawRecord`."""
 
@@ -212,9 +216,15 @@ class RecordSelector:
         self, document: DecodedDocument, context: Mapping[str, str]
     ) -> Iterator[SelectedNode]:
         """Yield the records of a streamed document, each as its own document."""
-        for piece in document.streamed_records or ():
-            node = etree.fromstring(piece, xml_parser.TRUSTED_PARSER)
-            yield SelectedNode("xml", node, node, document.root, context, body=piece)
+        records = document.streamed_records
+        if records is None:
+            return
+        root, name = document.root, records.local_name
+        for piece, values in records.with_values():
+            node = None if values else etree.fromstring(piece, xml_parser.TRUSTED_PARSER)
+            yield SelectedNode(
+                "xml", node, node, root, context, body=piece, values=values, local_name=name
+            )
 
     def evaluate(
         self, kind: str, expression: str, node: Any, context: Mapping[str, Any]
@@ -224,11 +234,17 @@ class RecordSelector:
 
     def text(self, item: SelectedNode, expression: str) -> str:
         """Return the first text of an expression in a record, or an empty text."""
-        context = {**item.context, "root": item.root} if "$root" in expression else item.context
-        for value in self.evaluate(item.kind, expression, item.node, context):
+        for value in self._values(item, expression):
             if text := stripped_text(value):
                 return text
         return ""
+
+    def _values(self, item: SelectedNode, expression: str) -> list[Any]:
+        """Return the values of an expression in a record."""
+        if item.values:
+            return item.values[expression]
+        context = {**item.context, "root": item.root} if "$root" in expression else item.context
+        return self.evaluate(item.kind, expression, item.node, context)
 
     def matches(self, item: SelectedNode, condition: Condition | None) -> bool:
         """Return whether a record satisfies a condition that has a path."""
@@ -272,7 +288,7 @@ class RecordSelector:
             stream=self._name,
             native_id=native_id,
             body=None if gone else body,
-            media_type="application/xml" if etree.iselement(item.node) else "application/json",
+            media_type="application/xml" if _is_xml(item) else "application/json",
             kind=self._kind(item),
             context=(
                 self._context_without_id(item)
@@ -307,7 +323,7 @@ class RecordSelector:
             stream=self._name,
             native_id=native_id,
             body=body,
-            media_type="application/xml" if etree.iselement(item.node) else "application/json",
+            media_type="application/xml" if _is_xml(item) else "application/json",
             row=item.row,
             context={UNREADABLE_CONTEXT_KEY: item.unreadable or failed or "a value"},
         )
@@ -325,7 +341,7 @@ class RecordSelector:
             stream=self._name,
             native_id=self._named_id(name, body) if name else without_id,
             body=None if is_deleted else body,
-            media_type="application/xml" if etree.iselement(item.node) else "application/json",
+            media_type="application/xml" if _is_xml(item) else "application/json",
             context=dict(item.context),
         )
         return without_unreadable_texts(raw)
@@ -360,8 +376,7 @@ class RecordSelector:
 
         A path that leads to a list of several values does not say which of them is the id.
         """
-        context = {**item.context, "root": item.root} if "$root" in expression else item.context
-        values = self.evaluate(item.kind, expression, item.node, context)
+        values = self._values(item, expression)
         if len(values) > 1 and item.kind == "json" and _PLAIN_PATH.fullmatch(expression):
             return None
         for value in values:
@@ -415,6 +430,8 @@ class RecordSelector:
     def _kind(self, item: SelectedNode) -> str:
         if self._stream.kind:
             return self.text(item, self._stream.kind)
+        if item.values:
+            return item.local_name
         return etree.QName(item.node).localname if etree.iselement(item.node) else ""
 
     def _with_kept(self, item: SelectedNode) -> SelectedNode:

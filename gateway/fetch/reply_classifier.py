@@ -35,7 +35,7 @@ from gateway.fetch.soap.signature_files import SignatureFiles
 from gateway.fetch.soap.signature_limits import SignatureRefused
 from gateway.fetch.soap.signed_step import verify_document
 from gateway.fetch.soap.ws_security import WsSecurity
-from gateway.fetch.xml_parser import RecordPath
+from gateway.fetch.streamed_records import RecordPath
 
 FIRST_ERROR_STATUS = 400
 """The lowest HTTP status code of a refusal."""

@@ -26,7 +26,7 @@ from gateway.fetch.outgoing_request import OutgoingRequests
 from gateway.fetch.record_selector import ExpressionCache
 from gateway.fetch.registry_client import Connection, RegistryClient
 from gateway.fetch.reply_classifier import Attempt, RuleClassifier
-from gateway.fetch.xml_parser import RecordPath
+from gateway.fetch.streamed_records import RecordPath
 
 Values = Mapping[str, Any]
 OnReply = Callable[[str, Sequence[DecodedDocument]], None]

@@ -9,6 +9,7 @@ from typing import Any
 from gateway.config.expressions.compiler import PayloadKind
 from gateway.fetch.decode.formats import DecodedDocument
 from gateway.fetch.record_texts import is_storable
+from gateway.fetch.streamed_records import Values
 
 
 @dataclass(slots=True)
@@ -31,6 +32,10 @@ class SelectedNode:
     """The serialised node, once computed: see :meth:`RecordSelector.body`."""
     row: str = ""
     """The row of the table that is the node, such as ``row 17 of cards.csv``."""
+    values: Values = field(default_factory=dict)
+    """The texts of a record that was cut out of a large document. It then has no node."""
+    local_name: str = ""
+    """The name of such a record's element without its namespace."""
     unreadable: str = ""
     """What cannot be read of the record, such as ``expand``. The gateway then rejects it."""
 

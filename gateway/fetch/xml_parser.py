@@ -7,27 +7,25 @@ they stream. No record is returned before the end of the document was read.
 from __future__ import annotations
 
 import codecs
-import hashlib
 import re
-import struct
-import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import IO, Any, Final, cast
+from typing import Any, Final, cast
 
 from lxml import etree
 
 from gateway.errors import RetryLater, StreamHalted
 from gateway.fetch import charset
 from gateway.fetch.decode_budget import DecodeBudget, too_large, xml_memory
-from gateway.fetch.http.body import IN_MEMORY, ReplyBody
+from gateway.fetch.http.body import ReplyBody
 from gateway.fetch.namespace_scope import (
     MAX_NAMESPACES,
     NAMESPACE_EVENTS,
     NamespaceScope,
     require_narrow_scope,
 )
+from gateway.fetch.streamed_records import RecordPath, StreamedRecords
 
 MAX_DEPTH = 200
 MAX_ELEMENTS = 20_000_000
@@ -130,63 +128,6 @@ def parse_bytes(data: bytes, *, where: str = "document") -> etree._Element:
     return parse(ReplyBody.from_bytes(data), where=where)
 
 
-@dataclass(frozen=True, slots=True)
-class RecordPath:
-    """The path of records: their tag and the tags above it, in Clark notation, outermost first."""
-
-    path: tuple[str, ...]
-    depth: int | None = None
-    """The depth of a record, where the root is 1; ``None`` means any depth."""
-
-    def matches(self, element: etree._Element) -> bool:
-        """Return whether an element with the record's tag is a record."""
-        if self.depth is not None and self.depth != 1 + sum(1 for _ in element.iterancestors()):
-            return False
-        above: Any = element
-        for tag in self.path[-2::-1]:
-            above = above.getparent()
-            if above is None or above.tag != tag:
-                return False
-        return True
-
-
-class StreamedRecords:
-    """Serialised records of a complete document, in memory or on disk; readable once."""
-
-    def __init__(self) -> None:
-        self._file: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115
-        self.count = 0
-        self.has_nested_records = False
-        """Whether a record contains another record.
-
-        The streamed records then differ from the result of ``//name``.
-        """
-
-    def add(self, record: bytes) -> None:
-        """Append one record."""
-        self._file.write(struct.pack(">I", len(record)) + record)
-        self.count += 1
-
-    def digest(self) -> str:
-        """Return a digest of all records; call it before you iterate over them."""
-        self._file.seek(0)
-        return hashlib.file_digest(cast("Any", self._file), "sha256").hexdigest()
-
-    def first(self, number: int) -> list[bytes]:
-        """Return the first records; call it before you iterate over all of them."""
-        self._file.seek(0)
-        return [
-            self._file.read(struct.unpack(">I", self._file.read(4))[0])
-            for _ in range(min(number, self.count))
-        ]
-
-    def __iter__(self) -> Iterator[bytes]:
-        self._file.seek(0)
-        while head := self._file.read(4):
-            yield self._file.read(struct.unpack(">I", head)[0])
-        self._file.close()
-
-
 def stream_records(
     body: ReplyBody,
     place: RecordPath,
@@ -279,12 +220,13 @@ def _survey(body: ReplyBody, *, counts_memory: bool) -> _Survey:
     survey = _Survey()
     marks, declarations, before = 0, 0, b""
     for piece in body.chunks():
-        marks += piece.count(b"<")
+        starts = piece.count(b"<")
+        marks += starts
         declarations += piece.count(_DECLARATION)
         if marks > MAX_ELEMENTS or _DOCTYPE in before + piece:
             survey.needs_element_checks = True
         if counts_memory:
-            survey.memory += xml_memory(piece)
+            survey.memory += xml_memory(piece, starts)
         before = piece[1 - len(_DOCTYPE) :]
     survey.declares_many_namespaces = declarations > MAX_NAMESPACES
     return survey
@@ -299,8 +241,13 @@ class _RecordStreamer:
         self._depth = 0
         self._elements = 0
         self._parent: etree._Element | None = None
+        """The parent of the last record."""
+        self._seen_parent: etree._Element | None = None
+        """The last parent of an element with the record's tag, and what is known about it."""
+        self._is_record = False
+        self._record_depth = 0
         self._unmeasured = 0
-        self.records = StreamedRecords()
+        self.records = StreamedRecords(place)
 
     def require_memory(self, piece: bytes, limit: int) -> None:
         """Raise ``LIMIT_DECODED`` when what remains of the document needs too much memory."""
@@ -336,28 +283,37 @@ class _RecordStreamer:
 
     def take_finished_records(self, events: Iterable[Any]) -> None:
         """Take finished records; a nested record stays inside its outer one."""
-        place = self._place
-        for _, element in events:
-            if place is None or not place.matches(element):
-                continue
-            if any(place.matches(outer) for outer in element.iterancestors(element.tag)):
-                self.records.has_nested_records = True
-            else:
-                self._cut(element)
-
-    def _cut(self, element: etree._Element) -> None:
-        parent = element.getparent()
-        if parent is None:
+        if self._place is None:
             return
+        for _, element in events:
+            parent = element.getparent()
+            if parent is None:
+                continue
+            if parent is not self._seen_parent:
+                self._look_around(self._place, element, parent)
+            if self._is_record:
+                self._cut(self._place, element, parent)
+
+    def _look_around(
+        self, place: RecordPath, element: etree._Element, parent: etree._Element
+    ) -> None:
+        """Find out what the elements of the record's tag in one parent are."""
+        self._seen_parent = parent
+        self._is_record = place.matches(element)
+        if self._is_record and any(map(place.matches, element.iterancestors(element.tag))):
+            self.records.has_nested_records = True
+            self._is_record = False
+        self._record_depth = 1 + sum(1 for _ in element.iterancestors())
+
+    def _cut(self, place: RecordPath, element: etree._Element, parent: etree._Element) -> None:
         if parent is not self._parent:
             require_narrow_scope(parent, self._where)
             self._parent = parent
         record = etree.tostring(element, encoding="utf-8", with_tail=False)
-        depth = 1 + sum(1 for _ in element.iterancestors())
         # Each level except the innermost one needs two tags.
-        if depth + record.count(b"<") // 2 > MAX_DEPTH:
-            _refuse_depth(element, depth, self._where)
-        self.records.add(record)
+        if self._record_depth + record.count(b"<") // 2 > MAX_DEPTH:
+            _refuse_depth(element, self._record_depth, self._where)
+        self.records.add(record, place.read_values(element))
         parent.remove(element)
 
 

@@ -38,6 +38,7 @@ from gateway.fetch.http.body import IN_MEMORY, ReplyBody
 from gateway.fetch.http.request_reply import RegistryReply, charset_of, media_type_of
 from gateway.fetch.soap import envelope
 from gateway.fetch.soap.required_signature import RequiredSignature
+from gateway.fetch.streamed_records import RecordPath
 
 CompileExpression = Callable[[str, str], Callable[..., list[Any]]]
 """Compile an expression for a kind of document (``xml`` or ``json``)."""
@@ -107,7 +108,7 @@ class DecodeChain:
     """Check an envelope that needs no signature, and return it."""
     signature: RequiredSignature | None = None
     """With it, the chain returns only documents that this signature covers."""
-    record_path: xml_parser.RecordPath | None = None
+    record_path: RecordPath | None = None
     """The path of the records when a large document may be cut into them while it streams."""
     new_budget: Callable[[], DecodeBudget] = DecodeBudget
     """Return the budget of memory for one reply."""
@@ -336,7 +337,7 @@ class DecodeChain:
                 budget=self._budget,
             )
             if not records.has_nested_records:
-                reading.envelope = skeleton
+                skeleton = self._note_envelope(skeleton, reading)
                 return DecodedDocument("xml", skeleton, source.name, records)
         root = xml_parser.parse(
             body,
@@ -345,11 +346,15 @@ class DecodeChain:
             where=self.where,
             budget=self._budget,
         )
+        return self._xml_document(word, self._note_envelope(root, reading), source.name)
+
+    def _note_envelope(self, root: etree._Element, reading: DecodedReply) -> etree._Element:
+        """Note the outermost document of a reply, and check which request it answers."""
         if reading.envelope is None:
             if self.verify_envelope is not None and envelope.is_envelope(root):
                 root = self.verify_envelope(root)
             reading.envelope = root
-        return self._xml_document(word, root, source.name)
+        return root
 
     def _xml_document(self, word: str, root: etree._Element, name: str) -> DecodedDocument:
         if word == "atom":

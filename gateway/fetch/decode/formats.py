@@ -24,6 +24,7 @@ from gateway.errors import RetryLater, StreamHalted
 from gateway.fetch import charset, xml_parser
 from gateway.fetch.decode_budget import DecodeBudget, json_memory
 from gateway.fetch.http.body import ReplyBody
+from gateway.fetch.streamed_records import StreamedRecords
 from gateway.records import MALFORMED_ROW_KEY
 
 MAX_CSV_CELL = 1_000_000
@@ -46,7 +47,7 @@ class DecodedDocument:
     kind: Literal["xml", "json", "csv"]
     root: Any
     name: str = ""
-    streamed_records: xml_parser.StreamedRecords | None = None
+    streamed_records: StreamedRecords | None = None
     """The records of a large document; ``root`` then holds the document without them."""
     columns: tuple[str, ...] = ()
     """The column names of a table, also when it has no rows."""

@@ -477,7 +477,14 @@ def test_soap_faults_in_200_and_500_are_equal(tmp_path):
     assert ids(found) == []
 
 
-def test_ws_addressing_relates_to_the_request(tmp_path):
+@pytest.mark.parametrize("is_streamed", [False, True])
+def test_ws_addressing_relates_to_the_request(tmp_path, monkeypatch, is_streamed):
+    from gateway.fetch.decode import chain
+
+    if is_streamed:
+        monkeypatch.setattr(chain, "STREAMING_THRESHOLD_BYTES", 10)
+        monkeypatch.setattr(chain.xml_parser, "parse", None)  # it has to be cut
+
     def route(asked, path, query):
         sent = asked.body.decode().partition("MessageID>")[2].partition("<")[0]
         answers = sent if asked.target.endswith("good") else "urn:uuid:other"
@@ -547,6 +554,47 @@ def test_streamed_document_gives_the_same_records(tmp_path, monkeypatch, records
         (raw.native_id, raw.context, raw.body) for page in small for raw in page.records
     ]
     assert [page.position for page in cut] == [page.position for page in small]
+
+
+PLAIN_FIELDS = """request: {get: /}
+records: '//x:r'
+id: ['@id', 'x:part/x:no']
+kind: 'x:type'
+version: 'x:part'
+changed_at: '@at'
+"""
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        PLAIN_FIELDS,
+        PLAIN_FIELDS.replace("kind: 'x:type'\n", ""),
+        PLAIN_FIELDS.replace("'@at'", "' @at '"),
+        PLAIN_FIELDS.replace("'x:part'", "'string(x:part)'"),
+        PLAIN_FIELDS.replace("'@id'", "'@id', 'x:t/text()'"),
+        PLAIN_FIELDS + "deleted: {path: 'x:type', is: '3'}\n",
+    ],
+)
+def test_streamed_records_have_the_same_ids_kinds_versions_and_times(tmp_path, monkeypatch, stream):
+    from gateway.fetch.decode import chain
+
+    def record(n):
+        number = f"<no> {n} </no><no>second</no>" if n % 5 else "<no>é &amp;<b>x</b></no>"
+        part = f"<part>v{number}</part>" if n % 7 else "<part/>"
+        at = f'at="2026-01-{1 + n % 28:02}"' if n % 11 else 'at="never"'
+        return f'<r id="{n if n % 13 else ""}" {at}>{part}<type>{n % 4}</type><t>{"y" * 90}</t></r>'
+
+    text = f'<l xmlns="urn:x">{"".join(map(record, range(1200)))}</l>'
+    block = 'namespaces: {x: "urn:x"}'
+    whole, _ = read(tmp_path, lambda *_: text, stream, block)
+    monkeypatch.setattr(chain, "STREAMING_THRESHOLD_BYTES", 1000)
+    monkeypatch.setattr(chain.xml_parser, "parse", None)  # it has to be cut
+    cut, _ = read(tmp_path, lambda *_: text, stream, block)
+    assert [raw for page in cut for raw in page.records] == [
+        raw for page in whole for raw in page.records
+    ]
+    assert len({raw.native_id for page in cut for raw in page.records}) > 100
 
 
 def test_loop_reads_ids_of_another_stream(tmp_path):
