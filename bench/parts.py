@@ -142,7 +142,7 @@ def _inside(harmoniser: Harmoniser, accepted: Sequence[tuple[RawRecord, Accepted
     """
     programs = harmoniser._streams[accepted[0][0].stream]  # noqa: SLF001 - measured from inside
     enrich: Any = record_rules.apply_record_rules
-    tables: Any = harmoniser._tables  # noqa: SLF001
+    tables: Any = harmoniser.tables
     country = harmoniser.connector.country
 
     def mapped(raw: RawRecord) -> Any:

@@ -141,7 +141,7 @@ def measure(
     harmoniser: Harmoniser, raws: Sequence[RawRecord], title: str
 ) -> Iterable[dict[str, Any]]:
     """Yield the cost of harmonising, and of all that happens to a record."""
-    connector, tables = harmoniser.connector, harmoniser._tables  # noqa: SLF001
+    connector, tables = harmoniser.connector, harmoniser.tables
     both = (
         Harmoniser(connector, tables, pseudonym_key=KEY.encode()),
         Harmoniser(connector, tables, pseudonym_key=KEY.encode()),

@@ -78,7 +78,7 @@ class Harmoniser:
         self.connector = connector
         self._digest = connector.digest
         self._country = RecordCountry(connector.country)
-        self._tables = tables
+        self.tables = tables
         self._tables_digest = tables.digest if tables is not None else ""
         self.providers = providers
         """The trusted providers. The reader of their topic replaces this view."""
@@ -117,6 +117,10 @@ class Harmoniser:
         """Return the same outcome as a call, but run the rules one by one, which is slower."""
         return self._run_guarded(raw, self._run_rules)
 
+    def compiled_stream(self, name: str) -> CompiledStream | None:
+        """Return the compiled rules of a stream, or ``None`` if there is no such stream."""
+        return self._streams.get(name)
+
     def generated_code(self, stream: str) -> str:
         """Return the Python code generated from the rules of a stream."""
         return self._streams[stream].code()
@@ -152,7 +156,7 @@ class Harmoniser:
         if raw.body is None:
             return Withheld(reason="deleted")
         doubtful = raw.context or raw.native_id.startswith(MISSING_ID_PREFIX)
-        if doubtful and (rejected := self._reject_unidentified(raw)) is not None:
+        if doubtful and (rejected := self.reject_unidentified(raw)) is not None:
             return rejected
         program = programs.for_kind(raw.kind)
         if program is None:
@@ -195,7 +199,7 @@ class Harmoniser:
             return msgspec.structs.replace(outcome, country=country.tables)
         return outcome
 
-    def _reject_unidentified(self, raw: RawRecord) -> Rejected | None:
+    def reject_unidentified(self, raw: RawRecord) -> Rejected | None:
         """Return the rejection of a record that the poller could not identify or read."""
         if raw.native_id.startswith(INVALID_ID_PREFIX):
             return self._rejected(
@@ -277,9 +281,9 @@ class Harmoniser:
             if not values.get(name):
                 return self._rejected("map", name, *_explain_missing(name, collected_issues))
         lookups, issues = tuple(found), tuple(collected_issues)
-        if self._tables is not None:
+        if self.tables is not None:
             answer = apply_record_rules(
-                values, country=country.tables, emits=program.emits, tables=self._tables
+                values, country=country.tables, emits=program.emits, tables=self.tables
             )
             if isinstance(answer, Rejected):
                 return self._rejected(answer.stage, answer.field, answer.reason, answer.detail)
@@ -292,7 +296,7 @@ class Harmoniser:
             return self._rejected("map", *describe_mismatch(program.record, error))
         if program.emits in {"student_status", "card"} and not record.esc_agreement:
             return Withheld(reason="no_agreement")
-        record, quality, listed, body_issues = self._identify_institution(record, country.known)
+        record, quality, listed, body_issues = self.identify_institution(record, country.known)
         return Accepted(
             record=record,
             provenance=Provenance(
@@ -307,7 +311,7 @@ class Harmoniser:
             ),
         )
 
-    def _identify_institution(
+    def identify_institution(
         self, record: Record, country: str
     ) -> tuple[Record, dict[str, str], tuple[Lookup, ...], tuple[Issue, ...]]:
         """Return the record with its institution completed, its quality, lookups and issues.
@@ -317,8 +321,8 @@ class Harmoniser:
         if country:
             record = complete_country(record, country)
         listed: tuple[Lookup, ...] = ()
-        if self._tables is not None:
-            record, listed = self._tables.institutions.complete_record(record)
+        if self.tables is not None:
+            record, listed = self.tables.institutions.complete_record(record)
         if self.providers is None:
             return record, {}, listed, ()
         record, quality, issues = self.providers.assess_record(record)

@@ -30,6 +30,7 @@ SPEC_VERSION_HEADER = ("ce_specversion", b"1.0")
 _JSON = ("content-type", JSON)
 _CONTENT_ID = encode_name(CONTENT_ID_HEADER) + varint(32)
 _PROVENANCE = encode_name("provenance")
+_NINE, _TEN = varint(9), varint(10)
 _HEADERS_OF_ALL = {
     "ce_specversion", "ce_id", CONTENT_ID_HEADER, "ce_source", "ce_type", "content-type"
 }  # fmt: skip
@@ -243,6 +244,52 @@ def encode_document_headers(
         pieces.append(encode_header(MISSING_FIELDS_HEADER, ",".join(document.missing).encode()))
     pieces[0] = varint(count)
     return HeaderBlock(b"".join(pieces))
+
+
+class DocumentHeaderEncoder:
+    """Encodes the headers of one stream's documents on one topic.
+
+    The result equals that of :func:`encode_document_headers` for a complete document whose raw
+    record corrects no event. It is faster, because the constant headers are encoded once.
+    """
+
+    __slots__ = ("_end", "_event_ids", "_front", "_middle", "_name", "_topic")
+
+    def __init__(
+        self, connector: str, stream: str, document: Document, event_ids: EventIds
+    ) -> None:
+        """Take any document of the topic, for its type and its schema."""
+        self._front, self._middle, self._end = _constant_headers(
+            connector, stream, document.type, document.schema
+        )
+        self._topic, self._name = document.topic, _length_prefixed(document.topic)
+        self._event_ids = event_ids
+
+    def __call__(self, raw: RawRecord, key: bytes, value: bytes, provenance: bytes) -> HeaderBlock:
+        """Return the headers of a document with this key, which is also its subject.
+
+        ``provenance`` is the header as :func:`encode_provenance_header` encodes it.
+        """
+        size = len(key)
+        content = sha256(
+            b"".join((self._name, _pack_length(1, size), key, _pack_length(1, len(value)), value))
+        ).hexdigest()[:32]
+        event = self._event_ids(self._topic, raw.event_id, content).encode()
+        time, count = b"", _NINE
+        if raw.changed_at:
+            time, count = encode_header("ce_time", event_time(self._topic, raw.changed_at)), _TEN
+        return HeaderBlock(
+            b"".join(
+                (count, self._front, event, _CONTENT_ID, content.encode(), self._middle,
+                 varint(size), key, self._end, time, provenance)
+            )
+        )  # fmt: skip
+
+
+def encode_provenance_header(provenance: Provenance) -> bytes:
+    """Return the header ``provenance`` as a header block contains it."""
+    encoded = _ENCODER.encode(provenance)
+    return b"%b%b%b" % (_PROVENANCE, varint(len(encoded)), encoded)
 
 
 def encode_move(message: OutgoingRecord, tombstone: Document) -> OutgoingRecord:

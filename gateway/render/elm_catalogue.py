@@ -228,13 +228,17 @@ def _qualification_members(
 ) -> Fragments:
     """Return the members that only a ``Qualification`` has, and no other specification."""
     fragments = [elm_levels.levels(record)]
-    if record.partial is not None:
-        fragments.append(b',"isPartialQualification":%b' % dumps(record.partial))
+    fragments.append(partial_member(record.partial))
     if record.accreditation and (
         accreditations := elm_common.accreditation(record.accreditation, body, style)
     ):
         fragments += (b',"accreditation":[', accreditations, b"]")
     return fragments
+
+
+def partial_member(partial: bool | None) -> bytes:
+    """Return the member that says whether a qualification is partial, if that is known."""
+    return b',"isPartialQualification":%b' % dumps(partial) if partial is not None else b""
 
 
 def all_accreditations_fit(record: LearningRecord) -> bool:

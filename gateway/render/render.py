@@ -166,19 +166,19 @@ def render(
     for topic, key, value in items:
         if isinstance(value, Rejected):
             return value
-        documents.append(_document(topic, key, value))
+        documents.append(document_of(topic, key, value))
     return Rendered(tuple(documents), provenance)
 
 
 def tombstones(emits: Iterable[str], keys: TopicKeys) -> tuple[Document, ...]:
     """Return the tombstones that delete a record from every topic of its possible types."""
     topics = [topic for record_type in sorted(set(emits)) for topic in TOPICS_OF[record_type]]
-    return tuple([_document(topic, keys[topic], None) for topic in dict.fromkeys(topics)])
+    return tuple([document_of(topic, keys[topic], None) for topic in dict.fromkeys(topics)])
 
 
 def tombstone(topic: str, key: str) -> Document:
     """Return the tombstone of one document."""
-    return _document(topic, key, None)
+    return document_of(topic, key, None)
 
 
 RenderedItems = list[tuple[str, str, bytes | Rejected | None]]
@@ -213,7 +213,7 @@ def _catalogue(
         )
     if isinstance(value, Rejected):
         return value, provenance
-    document = _document(INCOMPLETE_ENTRIES_TOPIC if missing else topic, identity, value)
+    document = document_of(INCOMPLETE_ENTRIES_TOPIC if missing else topic, identity, value)
     if missing:
         issues += incomplete_entries.missing_field_issues(missing)
         document = msgspec.structs.replace(
@@ -319,7 +319,8 @@ class TopicKeys:
         raise KeyError(topic)
 
 
-def _document(topic: str, key: str, value: bytes | None) -> Document:
+def document_of(topic: str, key: str, value: bytes | None) -> Document:
+    """Return a document of a topic with its type and schema. Without a value, it is a tombstone."""
     changed, deleted = _TYPES[topic]
     return Document(
         topic=topic,

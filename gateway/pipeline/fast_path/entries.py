@@ -1,0 +1,158 @@
+"""Make the entries of the memories of the fast path, with the closures, rules and renderers.
+
+An entry of a group holds what its fields add to the provenance, and the parts of the document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from gateway.harmonise import rules_by_part
+from gateway.harmonise.harmoniser import Harmoniser
+from gateway.harmonise.mapping.rule_functions import FieldRule, MappingState, set_field
+from gateway.harmonise.rules_by_part import JudgedPart
+from gateway.messages.cloudevents import encode_provenance_header
+from gateway.observability import lookup_labels
+from gateway.pipeline.fast_path.generator import TABLE_DAYS
+from gateway.pipeline.fast_path.memory import MAX_ENTRIES, Entry, NotFastError
+from gateway.pipeline.fast_path.plan import Group
+from gateway.records import Issue, Lookup, Provenance
+
+Told = tuple[tuple[int, tuple[Lookup, ...], tuple[Issue, ...]], ...]
+"""What a group adds to the provenance: lookups and issues, each with their place."""
+_AFTER_RULES = {"level": 1_000_001, "credits": 1_000_002, "institution": 1_000_003}
+
+
+class EntryMaker:
+    """Makes the entries for one kind of record of a connector."""
+
+    def __init__(
+        self, harmoniser: Harmoniser, stream: str, emits: str, record_type: type[Any]
+    ) -> None:
+        self._harmoniser = harmoniser
+        self._stream = stream
+        self._emits = emits
+        self._record_type = record_type
+        tables = harmoniser.tables
+        if tables is None:
+            raise NotFastError
+        self._tables = tables
+        self._country = harmoniser.connector.country
+        self._told: dict[Told, int] = {}
+        self._told_by_number: list[Told] = []
+        self._periods: dict[tuple[date | None, date | None], tuple[int, int]] = {}
+        self._period_numbers: dict[Any, int] = {}
+
+    def periods(self, valid_from: date | None, valid_until: date | None) -> tuple[int, int]:
+        """Return the numbers of the periods in which the tables answer for levels and credits.
+
+        Records of one period have the same answers.
+        """
+        days = valid_from, valid_until
+        found = self._periods.get(days)
+        if found is None:
+            tables, country, numbers = self._tables, self._country, self._period_numbers
+            level = rules_by_part.level_period(tables, country, *days)
+            credit = rules_by_part.credit_period(tables, country, *days)
+            found = (
+                numbers.setdefault(("level", level), len(numbers)),
+                numbers.setdefault(("credits", credit), len(numbers)),
+            )
+            if len(self._periods) >= MAX_ENTRIES:
+                self._periods.clear()
+            self._periods[days] = found
+        return found
+
+    def check(self, values: dict[str, Any]) -> bool:
+        """Return whether no rule says anything about the texts and days of a record."""
+        return rules_by_part.check_texts_and_dates(
+            values, country=self._country, tables=self._tables
+        )
+
+    def group_maker(
+        self,
+        group: Group,
+        steps: Sequence[tuple[int, FieldRule]],
+        level_steps: Sequence[tuple[int, FieldRule]] = (),
+    ) -> Callable[..., Entry]:
+        """Return the function that makes the entries of a group.
+
+        ``level_steps`` fill the level, if it decides about the credits.
+        """
+        return partial(self._group_entry, group, steps, level_steps)
+
+    def _group_entry(
+        self,
+        group: Group,
+        steps: Sequence[tuple[int, FieldRule]],
+        level_steps: Sequence[tuple[int, FieldRule]],
+        node: Any,
+        context: Mapping[str, Any],
+        values: Mapping[str, Any],
+    ) -> Entry:
+        days = {name: values[name] for name in TABLE_DAYS if name in values}
+        partly = dict(days)
+        told: list[tuple[int, tuple[Lookup, ...], tuple[Issue, ...]]] = []
+        for position, step in (*level_steps, *steps):
+            state = MappingState(partly)
+            value = step.shape.run(node, context, state)
+            if value is not None:
+                set_field(partly, step.parents, step.name, value)
+            if (state.lookups or state.issues) and (position, step) in steps:
+                told.append((position, tuple(state.lookups), tuple(state.issues)))
+        usual = None
+        if group.judge:
+            judged = self._judge(group.judge, partly)
+            partly, usual = judged.values, judged.usual
+            told.append((_AFTER_RULES[group.judge], judged.lookups, judged.issues))
+        record = msgspec.convert({**partly, "id": ""}, type=self._record_type)
+        record, _, listed, issues = self._harmoniser.identify_institution(record, "")
+        if listed or issues:
+            told.append((_AFTER_RULES["institution"], listed, issues))
+        if not group.allows(record):
+            raise NotFastError
+        parts = [write(record) for write in group.parts.values()]
+        return self._number(tuple(told)), *([usual] if group.judge == "credits" else ()), *parts
+
+    def _judge(self, rule: str, values: dict[str, Any]) -> JudgedPart:
+        if rule == "level":
+            return rules_by_part.judge_level(values, country=self._country, tables=self._tables)
+        return rules_by_part.judge_credits(
+            values, country=self._country, emits=self._emits, tables=self._tables
+        )
+
+    def _number(self, told: Told) -> int:
+        """Return the number of what a group tells. Equal things have one number."""
+        number = self._told.setdefault(told, len(self._told))
+        if number == len(self._told_by_number):
+            self._told_by_number.append(told)
+        if number >= MAX_ENTRIES:
+            raise NotFastError
+        return number
+
+    def told_entry(self, *numbers: int) -> Entry:
+        """Return the provenance header and the counted labels of what the groups tell."""
+        # Two groups may read one field, which tells the same to both.
+        by_place = {part[0]: part for number in numbers for part in self._told_by_number[number]}
+        told = [by_place[place] for place in sorted(by_place)]
+        lookups = tuple(lookup for _, found, _ in told for lookup in found)
+        issues = tuple(issue for _, _, found in told for issue in found)
+        country = self._country
+        table_versions, unmapped = lookup_labels.lookup_labels(country, lookups)
+        codes = tuple([issue.code for issue in issues])
+        if unmapped or "unmapped" in codes:
+            raise NotFastError  # samples of such values are kept for operators
+        provenance = Provenance(
+            connector=self._harmoniser.connector.connector,
+            stream=self._stream,
+            config_digest=self._harmoniser.connector.digest,
+            tables_digest=self._tables.digest,
+            lookups=lookups,
+            issues=issues,
+        )
+        return encode_provenance_header(provenance), codes, table_versions

@@ -1,0 +1,244 @@
+"""Process the records of one kind on the fast path, and check what it learns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import structlog
+
+from gateway.config.connector import Stream
+from gateway.config.target_fields import find_target
+from gateway.harmonise.compiled_stream import CompiledKind, CompiledStream
+from gateway.harmonise.harmoniser import Harmoniser
+from gateway.harmonise.mapping.rule_functions import Constant, FieldRule
+from gateway.messages.cloudevents import DocumentHeaderEncoder
+from gateway.messages.event_ids import EventIds
+from gateway.messages.outgoing import OutgoingRecord
+from gateway.pipeline.fast_path import catalogue_plans
+from gateway.pipeline.fast_path.entries import EntryMaker
+from gateway.pipeline.fast_path.generator import generate_fast, split_steps
+from gateway.pipeline.fast_path.memory import Entry, Memory, NotFastError
+from gateway.pipeline.fast_path.plan import Plan
+from gateway.pipeline.processed_record import ProcessedRecord
+from gateway.records import RawRecord
+from gateway.render.elm_common import ID_PREFIX_MARKER, json_string_content
+from gateway.render.record_ids import iri, node_id_prefix
+from gateway.render.render import document_of
+
+log = structlog.get_logger()
+
+_NO_CONTEXT: Mapping[str, Any] = MappingProxyType({})
+_TRIAL, _PAUSE = 1_000, 20_000
+"""After a trial in which most records go the ordinary way, no record is tried for a pause."""
+Ordinary = Callable[[], ProcessedRecord]
+
+
+class FastPath:
+    """The fast path of one kind of record of a stream.
+
+    Call it with a raw record, and with the function that processes it the ordinary way. It returns
+    the result of the generated function. The first record with new values goes both ways: if the
+    results differ, the ordinary one counts, and the fast path ends.
+    """
+
+    def __init__(
+        self, run: Callable[[RawRecord], ProcessedRecord], memories: tuple[Memory, ...], source: str
+    ) -> None:
+        self._run = run
+        self.memories = memories
+        self.source = source
+        """The generated code."""
+        self.differences = 0
+        """How often the results differed. Each one is a defect of the gateway."""
+        self._tried = self._fast = 0
+
+    def __call__(self, raw: RawRecord, ordinary: Ordinary) -> ProcessedRecord:
+        """Return the result of a record."""
+        tried = self._tried = self._tried + 1
+        if tried > _TRIAL:
+            if tried > _TRIAL + _PAUSE or self._fast * 2 > _TRIAL:
+                self._tried = self._fast = 0
+            else:
+                return ordinary()
+        if self.differences:
+            return ordinary()
+        try:
+            result = self._run(raw)
+        except Exception:  # noqa: BLE001 - the ordinary way decides about each record that differs
+            result = None
+        if result is None:
+            for memory in self.memories:
+                memory.withdraw()
+            return ordinary()
+        self._fast += 1
+        if self._confirm():
+            return self._checked(result, ordinary())
+        return result
+
+    def _confirm(self) -> bool:
+        """Keep what the memories have learned, and return whether that is anything."""
+        return bool(sum([memory.confirm() for memory in self.memories]))
+
+    def _checked(self, fast: ProcessedRecord, ordinary: ProcessedRecord) -> ProcessedRecord:
+        if not _are_equal(fast, ordinary):
+            self.differences += 1
+            log.error(
+                "the fast path gives another result; it is not used any more",
+                connector=ordinary.connector,
+                stream=ordinary.stream,
+            )
+        return ordinary
+
+
+def _are_equal(one: ProcessedRecord, other: ProcessedRecord) -> bool:
+    def compared(result: ProcessedRecord) -> tuple[Any, ...]:
+        records = [
+            (each.topic, each.key, each.value, each.headers, each.partition, each.timestamp)
+            for each in result.outgoing
+        ]
+        return (
+            records, result.outcome, result.reason, result.field, result.issues,
+            result.table_versions, result.unmapped_values, result.missing_fields,
+        )  # fmt: skip
+
+    return compared(one) == compared(other)
+
+
+@dataclass(frozen=True, slots=True)
+class _Surroundings:
+    """What the fast path of a kind of record is built from."""
+
+    harmoniser: Harmoniser
+    name: str
+    stream: Stream
+    compiled: CompiledStream
+    kind: CompiledKind
+    plan: Plan
+
+
+def build_fast_path(
+    harmoniser: Harmoniser, stream: str, kind: CompiledKind, event_ids: EventIds, version: str
+) -> FastPath | None:
+    """Return the fast path of a kind of record, or ``None`` if there is none.
+
+    ``version`` is the ELM version of catalogue entries.
+    """
+    compiled = harmoniser.compiled_stream(stream)
+    make_plan = catalogue_plans.PLANS.get(kind.emits)
+    if (
+        compiled is None
+        or make_plan is None
+        or compiled.payload == "xml"
+        or compiled.find_country is not None
+        or kind.judge is not None
+        or kind.skip
+        or harmoniser.tables is None
+    ):
+        return None
+    plan = make_plan(version)
+    around = _Surroundings(
+        harmoniser, stream, harmoniser.connector.streams[stream], compiled, kind, plan
+    )
+    try:
+        return _build(around, event_ids)
+    except NotFastError:
+        return None
+
+
+def _build(around: _Surroundings, event_ids: EventIds) -> FastPath:
+    kind, plan = around.kind, around.plan
+    maker = EntryMaker(around.harmoniser, around.name, kind.emits, kind.record)
+    memories = _memories(around, maker)
+    told = Memory("told", (), maker.told_entry)
+    names = {
+        **{f"known_{name}": each.entries.get for name, each in memories.items()},
+        "known_told": told.entries.get,
+        "learn_told": lambda key: told.learn(key, *key),
+        "periods": maker.periods,
+        "check": maker.check,
+        "join": b"".join,
+        "MARKER": ID_PREFIX_MARKER,
+        "FIELDS": frozenset(plan.written_fields),
+        "finish": _finisher(around, event_ids),
+    }
+    title = f"fast path of {around.harmoniser.connector.connector}.{around.name}.{kind.emits}"
+    process, source = generate_fast(plan, kind.steps, kind.record, memories, names, title)
+    return FastPath(_runner(around, process), (*memories.values(), told), source)
+
+
+def _memories(around: _Surroundings, maker: EntryMaker) -> dict[str, Memory]:
+    plan, kind = around.plan, around.kind
+    _, grouped = split_steps(plan, kind.steps)
+    level_steps = [] if _is_in_higher_education(kind.steps) else grouped.get("level", [])
+    memories = {}
+    for group in plan.groups:
+        if not grouped[group.name] and not group.allows(kind.record(id="")):
+            raise NotFastError
+        fields = tuple(".".join((*step.parents, step.name)) for _, step in grouped[group.name])
+        if any(find_target(kind.record, name).personal for name in fields):
+            raise NotFastError
+        more = level_steps if group.judge == "credits" else ()
+        memories[group.name] = Memory(
+            group.name, fields, maker.group_maker(group, grouped[group.name], more)
+        )
+    return memories
+
+
+def _is_in_higher_education(steps: tuple[FieldRule, ...]) -> bool:
+    """Return whether all records are in higher education, so that no level decides on credits."""
+    return any(
+        step.name == "credit_sector"
+        and isinstance(step.shape, Constant)
+        and step.shape.value == "HE"
+        for step in steps
+    )
+
+
+def _runner(
+    around: _Surroundings, process: Callable[..., ProcessedRecord]
+) -> Callable[[RawRecord], ProcessedRecord]:
+    """Return the function that parses a raw record and runs the generated function."""
+    harmoniser, compiled = around.harmoniser, around.compiled
+    parse, hidden, context_of = (
+        compiled.parse_payload,
+        compiled.may_hold_invisible_text,
+        compiled.context,
+    )
+    template, variables = around.stream.iri, compiled.variables
+
+    def run(raw: RawRecord) -> ProcessedRecord:
+        native_id = raw.native_id
+        if raw.change_time_problem or raw.corrects_event_id:
+            raise NotFastError
+        if (raw.context or native_id[0] == "?") and harmoniser.reject_unidentified(raw):
+            raise NotFastError
+        node = parse(raw)
+        if type(node) is not dict:
+            raise NotFastError
+        root = iri(raw.connector, native_id, template)
+        context = context_of(raw) if variables else _NO_CONTEXT
+        return process(
+            raw, node, context, json_string_content(root), node_id_prefix(root), hidden(raw)
+        )
+
+    return run
+
+
+def _finisher(
+    around: _Surroundings, event_ids: EventIds
+) -> Callable[[RawRecord, bytes, bytes, Entry], ProcessedRecord]:
+    """Return the function that adds headers to a document."""
+    connector, stream, topic = around.harmoniser.connector.connector, around.name, around.plan.topic
+    headers = DocumentHeaderEncoder(connector, stream, document_of(topic, "", b""), event_ids)
+
+    def finish(raw: RawRecord, key: bytes, value: bytes, told: Entry) -> ProcessedRecord:
+        provenance, issues, table_versions = told
+        outgoing = OutgoingRecord(topic, key, value, headers(raw, key, value, provenance))
+        return ProcessedRecord(
+            [outgoing], connector, stream, "accepted", issues=issues, table_versions=table_versions
+        )
+
+    return finish

@@ -1,0 +1,271 @@
+"""Generate the function of the fast path for one kind of record.
+
+The function maps the fields that each record has for itself with the code of
+:mod:`gateway.harmonise.mapping.code_generator`. For the other fields it reads only what stands in
+the record, and looks up the parts of the document that were made for the same values before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from gateway.config.target_fields import find_target
+from gateway.harmonise.mapping.code_generator import CodeWriter
+from gateway.harmonise.mapping.code_scope import Scope
+from gateway.harmonise.mapping.generated_code_runtime import compile_source
+from gateway.harmonise.mapping.rule_functions import (
+    Conditional,
+    Constant,
+    FieldRule,
+    FirstOf,
+    ImpliedFramework,
+    ManyValues,
+    SingleValue,
+    WithDefault,
+    nested_rules,
+)
+from gateway.harmonise.mapping.rule_shapes import context_name, describe_source
+from gateway.pipeline.fast_path import memory
+from gateway.pipeline.fast_path.memory import Memory
+from gateway.pipeline.fast_path.plan import Constant as ConstantPart
+from gateway.pipeline.fast_path.plan import Group, Plan, Remembered, Root, Written
+
+RunFast = Callable[..., Any]
+TABLE_DAYS = ("valid_from", "valid_until", "starts_on", "ends_on")
+"""The fields whose days may decide which row of a table applies."""
+
+
+def split_steps(
+    plan: Plan, steps: Sequence[FieldRule]
+) -> tuple[list[FieldRule], dict[str, list[tuple[int, FieldRule]]]]:
+    """Return the steps to run for each record, and those of each group with their positions."""
+    grouped = {
+        group.name: [
+            (position, step)
+            for position, step in enumerate(steps)
+            if (*step.parents, step.name)[0] in group.fields
+        ]
+        for group in plan.groups
+    }
+    positions = {position for found in grouped.values() for position, _ in found}
+    own = [step for position, step in enumerate(steps) if position not in positions]
+    return own, grouped
+
+
+def generate_fast(
+    plan: Plan,
+    steps: Sequence[FieldRule],
+    record_type: type[Any],
+    memories: Mapping[str, Memory],
+    names: Mapping[str, Any],
+    title: str,
+) -> tuple[RunFast, str]:
+    """Return the function and its source. ``names`` are values that its code uses."""
+    writer = _FastWriter(plan, record_type, memories, names)
+    writer.function(steps)
+    source = "\n".join(writer.lines) + "\n"
+    return compile_source(source, writer.bound, title)["process"], source
+
+
+class _FastWriter(CodeWriter):
+    def __init__(
+        self,
+        plan: Plan,
+        record_type: type[Any],
+        memories: Mapping[str, Memory],
+        names: Mapping[str, Any],
+    ) -> None:
+        super().__init__(xml=False)
+        self._plan = plan
+        self._record_type = record_type
+        self._memories = memories
+        self.bound |= names
+        self.bound |= {
+            name: getattr(memory, name)
+            for name in ("key_of_value", "key_of_list", "key_of_found", "key_of_mapped")
+        }
+        for name in (
+            *self.bound,
+            "process",
+            "raw",
+            "root",
+            "prefix",
+            "body",
+            "entry",
+            "key",
+            "document",
+        ):
+            self.unique_name(name)
+
+    def function(self, steps: Sequence[FieldRule]) -> None:
+        """Write the function for all steps of a kind of record."""
+        own, grouped = split_steps(self._plan, steps)
+        with self.emit_block("def process(raw, node, context, root, prefix, hidden):"):
+            self.emit('country = ""')
+            self.emit("values, lookups, issues = {}, [], []")
+            self.emit("# values of this record alone")
+            scope = self.emit_rules(own, "node", "values")
+            with self.emit_block("if lookups or issues or not values.keys() <= FIELDS:"):
+                self.emit("return None")
+            variables = self._emit_values()
+            self.emit("# values that records share")
+            told = [
+                self._emit_group(group, grouped[group.name], scope, variables)
+                for group in self._plan.groups
+                if grouped[group.name]
+            ]
+            with self.emit_block("if lookups or issues:"):
+                self.emit("return None")
+            self._emit_document(
+                variables, {group.name for group in self._plan.groups if grouped[group.name]}
+            )
+            self._emit_told(told)
+
+    def _emit_values(self) -> dict[str, str]:
+        """Write the variables of the mapped values, and the rules about them."""
+        variables = {}
+        for name in sorted(self._plan.written_fields - self._plan.expressions.keys()):
+            variables[name] = self.unique_name(name)
+            default = {"id": "raw.native_id", "changed_at": "raw.changed_at"}.get(name)
+            self.emit(
+                f"{variables[name]} = values.get({name!r}{f', {default}' if default else ''})"
+            )
+        for name, expression in self._plan.expressions.items():
+            variables[name] = self.unique_name(name)
+            self.emit(f"{variables[name]} = {expression.format(**variables)}")
+        with self.emit_block(f"if not {variables['title']} or not check(values):"):
+            self.emit("return None")
+        if "valid_from" in variables:
+            self.emit(
+                "level_period, credits_period = "
+                f"periods({variables['valid_from']}, {variables['valid_until']})"
+            )
+        return variables
+
+    # groups
+
+    def _emit_group(
+        self,
+        group: Group,
+        steps: Sequence[tuple[int, FieldRule]],
+        scope: Scope,
+        variables: Mapping[str, str],
+    ) -> str:
+        """Write the look-up of a group, and return the variable of what it tells."""
+        self.emit(f"# {group.name}")
+        elements = []
+        for _, step in steps:
+            self._field = "_".join((*step.parents, step.name))
+            self.emit(f"# {'.'.join((*step.parents, step.name))}{describe_source(step.shape)}")
+            elements += self._key_elements(step, scope)
+            if step.reads_other_targets:
+                elements += [f"values.get({name!r})" for name in TABLE_DAYS]
+        if group.period:
+            elements.append(f"{group.period}_period")
+        memory_ = self._memories[group.name]
+        known, learn = f"known_{group.name}", f"learn_{group.name}"
+        self.bound |= {known: memory_.entries.get, learn: memory_.learn}
+        self.emit(f"key = {elements[0] if len(elements) == 1 else '(' + ', '.join(elements) + ')'}")
+        self.emit(f"entry = {known}(key) or {learn}(key, node, context, values)")
+        told = f"{group.name}_told"
+        parts = [f"{group.name}_{part}" for part in group.parts]
+        usual = ["usual"] if group.judge == "credits" else []
+        self.emit(f"{', '.join((told, *usual, *parts))}, = entry")
+        if usual:
+            hours, months = variables["workload_hours"], variables["duration_months"]
+            with self.emit_block(f"if usual is not None and not usual.covers({hours}, {months}):"):
+                self.emit("return None")
+        return told
+
+    def _key_elements(self, step: FieldRule, scope: Scope) -> list[str]:
+        """Write the variables of what a rule reads, and return them."""
+        if not self._reads_scalars(step):
+            return [self._mapped_element(step)]
+        elements = []
+        for shape in nested_rules(step.shape):
+            if isinstance(shape, SingleValue | ManyValues):
+                elements.append(self._selected_element(shape, scope))
+            elif isinstance(shape, Conditional):
+                fits = self.bind("condition_of", shape.fits)
+                elements.append(f"{fits}(node, context)")
+        return elements
+
+    def _reads_scalars(self, step: FieldRule) -> bool:
+        """Return whether all that a rule reads are texts and numbers of its own."""
+        target = find_target(self._record_type, ".".join((*step.parents, step.name)))
+        known = (
+            SingleValue,
+            ManyValues,
+            FirstOf,
+            Conditional,
+            WithDefault,
+            Constant,
+            ImpliedFramework,
+        )
+        return target.value_type != "languages" and all(
+            isinstance(shape, known) for shape in nested_rules(step.shape)
+        )
+
+    def _mapped_element(self, step: FieldRule) -> str:
+        value = self.unique_name(f"{self._field}_value")
+        apply = self.bind("apply", step.shape.run)
+        mapped = f"{apply}(node, context, State({{}}, lookups, issues, country))"
+        self.emit(f"{value} = key_of_mapped({mapped})")
+        return value
+
+    def _selected_element(self, shape: SingleValue | ManyValues, scope: Scope) -> str:
+        value = self.unique_name(f"{self._field}_found")
+        if name := context_name(shape.select):
+            self.emit(f"{value} = context.get({name!r})")
+            return value
+        if shape.select.direct_path is None:
+            find = self.bind("find", shape.select.run)
+            self.emit(f"{value} = key_of_found({find}(node, context))")
+            return value
+        self.bind_path(shape, scope)
+        *above, key = shape.select.direct_path
+        found = f"{scope.places[tuple(above)]}.get({key!r})"
+        if isinstance(shape, ManyValues):
+            self.emit(f"{value} = key_of_list({found})")
+            return value
+        self.emit(f"{value} = {found}")
+        with self.emit_block(f"if type({value}) is not str and {value} is not None:"):
+            self.emit(f"{value} = key_of_value({value})")
+        return value
+
+    # the document
+
+    def _emit_document(self, variables: Mapping[str, str], groups: set[str]) -> None:
+        self.emit("# the document")
+        pieces = []
+        for part in self._plan.parts:
+            if isinstance(part, ConstantPart):
+                self._field = ""
+                pieces.append(self.bind("constant", part.json))
+            elif isinstance(part, Root):
+                pieces.append("root")
+            elif isinstance(part, Remembered):
+                if part.group in groups:
+                    pieces.append(f"{part.group}_{part.part}")
+            else:
+                pieces.append(self._emit_written(part, variables))
+        self.emit(f"document = join(({', '.join(pieces)})).replace(MARKER, prefix)")
+
+    def _emit_written(self, part: Written, variables: Mapping[str, str]) -> str:
+        self._field = ""
+        write = self.bind(f"write_{part.fields[0]}", part.write)
+        call = f"{write}({', '.join(variables[name] for name in part.fields)})"
+        if not part.required:
+            return call
+        piece = self.unique_name(f"{part.fields[0]}_member")
+        self.emit(f"{piece} = {call}")
+        with self.emit_block(f"if not {piece}:"):
+            self.emit("return None")
+        return piece
+
+    def _emit_told(self, told: Sequence[str]) -> None:
+        self.emit("# provenance and headers")
+        self.emit(f"key = ({', '.join(told)},)")
+        self.emit("entry = known_told(key) or learn_told(key)")
+        self.emit("return finish(raw, root, document, entry)")

@@ -1,0 +1,100 @@
+"""Remember parts of documents that many records share.
+
+Nothing here is about a person. A key holds only values of fields that are not personal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+MAX_ENTRIES = 10_000
+MAX_KEY_CHARACTERS = 2_000
+"""The length of the texts of a key, at most. It limits the memory that a registry can fill."""
+
+Entry = tuple[Any, ...]
+
+
+class NotFastError(Exception):
+    """The fast path does not know this record, so it goes the ordinary way."""
+
+
+class Memory:
+    """The entries of one group of fields.
+
+    ``fields`` are the target fields whose values the keys hold. ``make`` returns the entry of a
+    key, or raises an exception if the fast path does not know such records.
+    """
+
+    def __init__(self, name: str, fields: tuple[str, ...], make: Callable[..., Entry]) -> None:
+        self.name = name
+        self.fields = fields
+        self.entries: dict[Any, Entry] = {}
+        self._make = make
+        self._new: list[Any] = []
+
+    def learn(self, key: Any, *arguments: Any) -> Entry:
+        """Make the entry of a key and remember it. Raises ``NotFastError`` for a bad key.
+
+        An empty entry is remembered for values that the fast path does not know.
+        """
+        if key in self.entries or not _is_short(key):
+            raise NotFastError
+        if len(self.entries) >= MAX_ENTRIES:
+            self.entries.clear()
+        try:
+            entry = self._make(*arguments)
+        except Exception as error:
+            self.entries[key] = ()
+            raise NotFastError from error
+        self.entries[key] = entry
+        self._new.append(key)
+        return entry
+
+    def confirm(self) -> bool:
+        """Keep the entries since the last call, and return whether there are any."""
+        found = bool(self._new)
+        self._new.clear()
+        return found
+
+    def withdraw(self) -> None:
+        """Forget the entries that were never confirmed."""
+        for key in self._new:
+            self.entries.pop(key, None)
+        self._new.clear()
+
+
+def key_of_value(value: Any) -> Any:
+    """Return a value of JSON other than a text as a part of a key.
+
+    ``1``, ``1.0`` and ``true`` are equal in Python, and different values of a registry.
+    """
+    if type(value) is int:
+        return value
+    if type(value) is float:
+        return float, value
+    raise NotFastError
+
+
+def key_of_list(found: Any) -> Any:
+    """Return the texts of a list, or one text, as a part of a key."""
+    if type(found) is list:
+        "".join(found)  # fails for anything but texts
+        return tuple(found)
+    if found is None or type(found) is str:
+        return found
+    raise NotFastError
+
+
+def key_of_found(found: list[Any]) -> tuple[Any, ...]:
+    """Return the values that an expression selects as a part of a key."""
+    return tuple([value if type(value) is str else key_of_value(value) for value in found])
+
+
+def key_of_mapped(value: Any) -> Any:
+    """Return a value that a rule gave as a part of a key."""
+    return tuple(value.items()) if type(value) is dict else value
+
+
+def _is_short(key: Any) -> bool:
+    return len(repr(key)) <= MAX_KEY_CHARACTERS

@@ -1,0 +1,84 @@
+"""Describe a document as parts, each with the fields on which it depends.
+
+A part is constant, written for each record, or remembered for the values of a group of fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Period = Literal["", "level", "credits"]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Fields whose values many records share, and the parts of the document that they decide.
+
+    A target belongs to the group if its first name is one of ``fields``. ``parts`` are functions of
+    the record after the rules, and return the parts by name. A record for which ``allows`` is false
+    goes the ordinary way. ``period`` says that the rules also read the days of the record, and for
+    what. ``judge`` is the rule that completes the values.
+    """
+
+    name: str
+    fields: tuple[str, ...]
+    parts: Mapping[str, Callable[[Any], bytes]]
+    allows: Callable[[Any], bool] = lambda _record: True
+    period: Period = ""
+    judge: Period = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """The same bytes in each document."""
+
+    json: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """The IRI of the record, as JSON without quotes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """A part of a group."""
+
+    group: str
+    part: str
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A part that a function of some fields writes for each record.
+
+    With ``required`` a record without this part goes the ordinary way.
+    """
+
+    write: Callable[..., bytes]
+    fields: tuple[str, ...]
+    required: bool = False
+
+
+Part = Constant | Root | Remembered | Written
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The parts of the documents of one kind of record, in their order."""
+
+    topic: str
+    groups: tuple[Group, ...]
+    parts: tuple[Part, ...]
+    checked: tuple[str, ...] = ()
+    """Fields that are mapped for each record, beside those of the written parts."""
+    expressions: Mapping[str, str] = field(default_factory=dict)
+    """Python expressions for the names in written parts that are no fields."""
+
+    @property
+    def written_fields(self) -> frozenset[str]:
+        """The fields whose values the generated code maps for each record."""
+        written = [part for part in self.parts if isinstance(part, Written)]
+        return frozenset((*self.checked, *(name for part in written for name in part.fields)))
