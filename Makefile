@@ -5,7 +5,7 @@ BIN := .venv/bin
 # The tests start many processes, which start faster when Python keeps compiled modules.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test unit check first-run wheel bench peers extraction growth scale tutorials deploy-check docs dashboards pages alerts quiet-hour golden schemas lock kafka-lock faults privacy scenarios drills attacks fuzz hostile soak clean
+.PHONY: help demo test unit check first-run wheel bench peers extraction growth scale tutorials deploy-check docs dashboards pages alerts quiet-hour golden schemas lock kafka-lock faults equality privacy scenarios drills attacks fuzz hostile soak clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ \
@@ -128,6 +128,9 @@ deploy-check: .venv/installed .venv-deploy/installed  ## check deploy/ with helm
 
 faults: .venv/installed  ## run the fault tests: kills, freezes, full disks, planted defects (30 minutes)
 	@$(BIN)/python -m pytest -q tests/faults
+
+equality: .venv/installed  ## compare the fast path with the ordinary way on a million changed records (10 minutes)
+	@EQUALITY_CHANGES=1000000 EQUALITY_EXAMPLES=4000 $(BIN)/python -m pytest -q -n auto tests/equality
 
 privacy: .venv/installed  ## test that planted leaks are found and erased bytes leave the disk (4 minutes)
 	@$(BIN)/python -m pytest -q -m slow tests/end_to_end/test_canary.py tests/kafka/test_erased_bytes.py
