@@ -283,12 +283,7 @@ class RecordRules:
         for field in ("title", "description", "holder"):
             if texts := record.get(field):
                 for text in texts.values():
-                    if (
-                        type(text) is str
-                        and not text.isascii()
-                        and _MOJIBAKE_START.search(text)
-                        and _MOJIBAKE.search(text)
-                    ):
+                    if type(text) is str and is_suspect(text):
                         self._issue(Code.ENCODING_SUSPECT, field)
                         break
 
@@ -361,6 +356,15 @@ class RecordRules:
 
     def _issue(self, code: str, field: str, message: str = "") -> None:
         self.issues.append(Issue(code=str(code), field=field, message=message))
+
+
+def is_suspect(text: str) -> bool:
+    """Return whether a text looks like UTF-8 that was read as Latin-1."""
+    return (
+        not text.isascii()
+        and _MOJIBAKE_START.search(text) is not None
+        and _MOJIBAKE.search(text) is not None
+    )
 
 
 @lru_cache(maxsize=1024)

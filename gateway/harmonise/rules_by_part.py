@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from gateway.harmonise.record_rules import RecordRules
 from gateway.harmonise.tables.compiled_tables import Tables
-from gateway.harmonise.tables.level_and_credit_rules import RecordRefused, UsualEffort
+from gateway.harmonise.tables.level_and_credit_rules import UsualEffort
 from gateway.records import Issue, Lookup
 
 
@@ -72,15 +72,3 @@ def judge_credits(
     return JudgedPart(
         record, tuple(work.lookups), tuple(work.issues), judged.usual if judged else None
     )
-
-
-def check_texts_and_dates(values: dict[str, Any], *, country: str, tables: Tables) -> bool:
-    """Return whether no rule says anything about the texts, the dates and the hours of a record."""
-    work = RecordRules(country, tables)
-    try:
-        work.check_dates(values)
-    except RecordRefused:
-        return False
-    work.check_charset(values)
-    hours = values.get("workload_hours")
-    return not work.issues and (hours is None or (hours.is_finite() and hours > 0))

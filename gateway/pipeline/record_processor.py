@@ -137,8 +137,11 @@ class RecordProcessor:
         if raw.body is None:
             return self._delete(raw, stream)
         fast = self.fast_paths.find(harmoniser, raw) if self.fast_paths else None
-        if fast is not None:
-            return fast(raw, lambda: self._process_in_steps(record, raw, harmoniser, stream))
+        if fast is not None and (result := fast.process(raw)) is not None:
+            if fast.trials:
+                ordinary = self._process_in_steps(record, raw, harmoniser, stream)
+                return fast.compare(result, ordinary)
+            return result
         return self._process_in_steps(record, raw, harmoniser, stream)
 
     def _process_in_steps(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import Callable
 from hashlib import sha1
 from urllib.parse import quote
 
@@ -37,6 +38,31 @@ def iri(connector: str, native_id: str, template: str | None) -> str:
             else iri_segment(native_id, safe="-._~:/"),
         )
     return f"urn:uuid:{uuid5(f'{connector}|{native_id}')}"
+
+
+def iri_writer(connector: str, template: str | None) -> Callable[[str], tuple[bytes, bytes]]:
+    """Return a function from a native id to the IRI of the record and the prefix of its nodes.
+
+    Both are JSON without quotes, as :func:`iri` and :func:`node_id_prefix` give them.
+    """
+    start, _, end = (template or "").partition("{id}")
+    parts = (start, end)
+    plain = (
+        bool(template)
+        and "{id}" not in end
+        and all(dumps(part)[1:-1] == part.encode() for part in parts)
+    )
+    before, after = start.encode(), end.encode()
+    separator = b"/" if "#" in start + end else b"#"
+
+    def write(native_id: str) -> tuple[bytes, bytes]:
+        if plain and _UNRESERVED.fullmatch(native_id):
+            root = b"%b%b%b" % (before, native_id.encode(), after)
+            return root, root + separator
+        text = iri(connector, native_id, template)
+        return dumps(text)[1:-1], node_id_prefix(text)
+
+    return write
 
 
 def person_iri(key: bytes, connector: str, native_id: str, template: str | None) -> str:

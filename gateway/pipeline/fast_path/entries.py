@@ -68,12 +68,6 @@ class EntryMaker:
             self._periods[days] = found
         return found
 
-    def check(self, values: dict[str, Any]) -> bool:
-        """Return whether no rule says anything about the texts and days of a record."""
-        return rules_by_part.check_texts_and_dates(
-            values, country=self._country, tables=self._tables
-        )
-
     def group_maker(
         self,
         group: Group,
@@ -93,10 +87,10 @@ class EntryMaker:
         level_steps: Sequence[tuple[int, FieldRule]],
         node: Any,
         context: Mapping[str, Any],
-        values: Mapping[str, Any],
+        days: Sequence[date | None],
     ) -> Entry:
-        days = {name: values[name] for name in TABLE_DAYS if name in values}
-        partly = dict(days)
+        named_days = zip(TABLE_DAYS, days, strict=True)
+        partly: dict[str, Any] = {name: day for name, day in named_days if day is not None}
         told: list[tuple[int, tuple[Lookup, ...], tuple[Issue, ...]]] = []
         for position, step in (*level_steps, *steps):
             state = MappingState(partly)

@@ -14,18 +14,19 @@ from gateway.config.target_fields import find_target
 from gateway.harmonise.compiled_stream import CompiledKind, CompiledStream
 from gateway.harmonise.harmoniser import Harmoniser
 from gateway.harmonise.mapping.rule_functions import Constant, FieldRule
+from gateway.harmonise.record_rules import is_suspect
 from gateway.messages.cloudevents import DocumentHeaderEncoder
 from gateway.messages.event_ids import EventIds
 from gateway.messages.outgoing import OutgoingRecord
 from gateway.pipeline.fast_path import catalogue_plans
 from gateway.pipeline.fast_path.entries import EntryMaker
 from gateway.pipeline.fast_path.generator import generate_fast, split_steps
-from gateway.pipeline.fast_path.memory import Entry, Memory, NotFastError
+from gateway.pipeline.fast_path.memory import Entry, Memory, NotFastError, Trials
 from gateway.pipeline.fast_path.plan import Plan
 from gateway.pipeline.processed_record import ProcessedRecord
 from gateway.records import RawRecord
-from gateway.render.elm_common import ID_PREFIX_MARKER, json_string_content
-from gateway.render.record_ids import iri, node_id_prefix
+from gateway.render.elm_common import ID_PREFIX_MARKER
+from gateway.render.record_ids import iri_writer
 from gateway.render.render import document_of
 
 log = structlog.get_logger()
@@ -33,64 +34,74 @@ log = structlog.get_logger()
 _NO_CONTEXT: Mapping[str, Any] = MappingProxyType({})
 _TRIAL, _PAUSE = 1_000, 20_000
 """After a trial in which most records go the ordinary way, no record is tried for a pause."""
-Ordinary = Callable[[], ProcessedRecord]
 
 
 class FastPath:
     """The fast path of one kind of record of a stream.
 
-    Call it with a raw record, and with the function that processes it the ordinary way. It returns
-    the result of the generated function. The first record with new values goes both ways: if the
-    results differ, the ordinary one counts, and the fast path ends.
+    :meth:`process` returns the result of a record, or ``None`` for a record that must go the
+    ordinary way. If ``trials`` is not empty then, the record had new values. Such a record goes
+    both ways, and :meth:`compare` returns the result that counts.
     """
 
     def __init__(
-        self, run: Callable[[RawRecord], ProcessedRecord], memories: tuple[Memory, ...], source: str
+        self,
+        run: Callable[[RawRecord], ProcessedRecord | None],
+        memories: tuple[Memory, ...],
+        trials: Trials,
+        source: str,
     ) -> None:
         self._run = run
         self.memories = memories
+        self.trials = trials
         self.source = source
         """The generated code."""
         self.differences = 0
         """How often the results differed. Each one is a defect of the gateway."""
         self._tried = self._fast = 0
 
-    def __call__(self, raw: RawRecord, ordinary: Ordinary) -> ProcessedRecord:
-        """Return the result of a record."""
+    def process(self, raw: RawRecord) -> ProcessedRecord | None:
+        """Return the result of a record, or ``None`` if the fast path does not know it."""
         tried = self._tried = self._tried + 1
-        if tried > _TRIAL:
-            if tried > _TRIAL + _PAUSE or self._fast * 2 > _TRIAL:
-                self._tried = self._fast = 0
-            else:
-                return ordinary()
-        if self.differences:
-            return ordinary()
+        if (tried > _TRIAL or self.differences) and not self._is_worth_trying():
+            return None
         try:
             result = self._run(raw)
         except Exception:  # noqa: BLE001 - the ordinary way decides about each record that differs
             result = None
-        if result is None:
-            for memory in self.memories:
-                memory.withdraw()
-            return ordinary()
-        self._fast += 1
-        if self._confirm():
-            return self._checked(result, ordinary())
+        if result is not None:
+            self._fast += 1
+        elif self.trials:
+            self._withdraw()
         return result
 
-    def _confirm(self) -> bool:
-        """Keep what the memories have learned, and return whether that is anything."""
-        return bool(sum([memory.confirm() for memory in self.memories]))
-
-    def _checked(self, fast: ProcessedRecord, ordinary: ProcessedRecord) -> ProcessedRecord:
-        if not _are_equal(fast, ordinary):
+    def compare(self, fast: ProcessedRecord, ordinary: ProcessedRecord) -> ProcessedRecord:
+        """Return the ordinary result. Keep what was learned if the fast result is equal."""
+        if _are_equal(fast, ordinary):
+            self.trials.clear()
+        else:
+            self._withdraw()
             self.differences += 1
             log.error(
-                "the fast path gives another result; it is not used any more",
+                "the fast path gives another result and is not used any more",
                 connector=ordinary.connector,
                 stream=ordinary.stream,
             )
         return ordinary
+
+    def _is_worth_trying(self) -> bool:
+        """Return whether most records were fast. Otherwise, wait for some time and try again."""
+        if self.differences:
+            return False
+        if self._fast * 2 < _TRIAL and self._tried < _TRIAL + _PAUSE:
+            return False
+        self._tried = self._fast = 0
+        return True
+
+    def _withdraw(self) -> None:
+        for entries, key in self.trials:
+            entries.pop(key, None)
+        self.trials.clear()
 
 
 def _are_equal(one: ProcessedRecord, other: ProcessedRecord) -> bool:
@@ -151,25 +162,25 @@ def build_fast_path(
 def _build(around: _Surroundings, event_ids: EventIds) -> FastPath:
     kind, plan = around.kind, around.plan
     maker = EntryMaker(around.harmoniser, around.name, kind.emits, kind.record)
-    memories = _memories(around, maker)
-    told = Memory("told", (), maker.told_entry)
+    trials: Trials = []
+    memories = _memories(around, maker, trials)
+    told = Memory("told", (), maker.told_entry, trials)
     names = {
         **{f"known_{name}": each.entries.get for name, each in memories.items()},
         "known_told": told.entries.get,
         "learn_told": lambda key: told.learn(key, *key),
         "periods": maker.periods,
-        "check": maker.check,
+        "is_suspect": is_suspect,
         "join": b"".join,
         "MARKER": ID_PREFIX_MARKER,
-        "FIELDS": frozenset(plan.written_fields),
         "finish": _finisher(around, event_ids),
     }
     title = f"fast path of {around.harmoniser.connector.connector}.{around.name}.{kind.emits}"
     process, source = generate_fast(plan, kind.steps, kind.record, memories, names, title)
-    return FastPath(_runner(around, process), (*memories.values(), told), source)
+    return FastPath(_runner(around, process), (*memories.values(), told), trials, source)
 
 
-def _memories(around: _Surroundings, maker: EntryMaker) -> dict[str, Memory]:
+def _memories(around: _Surroundings, maker: EntryMaker, trials: Trials) -> dict[str, Memory]:
     plan, kind = around.plan, around.kind
     _, grouped = split_steps(plan, kind.steps)
     level_steps = [] if _is_in_higher_education(kind.steps) else grouped.get("level", [])
@@ -182,7 +193,7 @@ def _memories(around: _Surroundings, maker: EntryMaker) -> dict[str, Memory]:
             raise NotFastError
         more = level_steps if group.judge == "credits" else ()
         memories[group.name] = Memory(
-            group.name, fields, maker.group_maker(group, grouped[group.name], more)
+            group.name, fields, maker.group_maker(group, grouped[group.name], more), trials
         )
     return memories
 
@@ -198,31 +209,26 @@ def _is_in_higher_education(steps: tuple[FieldRule, ...]) -> bool:
 
 
 def _runner(
-    around: _Surroundings, process: Callable[..., ProcessedRecord]
-) -> Callable[[RawRecord], ProcessedRecord]:
+    around: _Surroundings, process: Callable[..., ProcessedRecord | None]
+) -> Callable[[RawRecord], ProcessedRecord | None]:
     """Return the function that parses a raw record and runs the generated function."""
     harmoniser, compiled = around.harmoniser, around.compiled
-    parse, hidden, context_of = (
-        compiled.parse_payload,
-        compiled.may_hold_invisible_text,
-        compiled.context,
-    )
-    template, variables = around.stream.iri, compiled.variables
+    parse, hidden = compiled.parse_payload, compiled.may_hold_invisible_text
+    context_of, variables = compiled.context, compiled.variables
+    root_of = iri_writer(around.harmoniser.connector.connector, around.stream.iri)
 
-    def run(raw: RawRecord) -> ProcessedRecord:
+    def run(raw: RawRecord) -> ProcessedRecord | None:
         native_id = raw.native_id
         if raw.change_time_problem or raw.corrects_event_id:
-            raise NotFastError
+            return None
         if (raw.context or native_id[0] == "?") and harmoniser.reject_unidentified(raw):
-            raise NotFastError
+            return None
         node = parse(raw)
         if type(node) is not dict:
-            raise NotFastError
-        root = iri(raw.connector, native_id, template)
+            return None
+        root, prefix = root_of(native_id)
         context = context_of(raw) if variables else _NO_CONTEXT
-        return process(
-            raw, node, context, json_string_content(root), node_id_prefix(root), hidden(raw)
-        )
+        return process(raw, node, context, root, prefix, hidden(raw))
 
     return run
 

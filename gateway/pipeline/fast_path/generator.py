@@ -25,7 +25,7 @@ from gateway.harmonise.mapping.rule_functions import (
     WithDefault,
     nested_rules,
 )
-from gateway.harmonise.mapping.rule_shapes import context_name, describe_source
+from gateway.harmonise.mapping.rule_shapes import context_name, describe_source, is_shared
 from gateway.pipeline.fast_path import memory
 from gateway.pipeline.fast_path.memory import Memory
 from gateway.pipeline.fast_path.plan import Constant as ConstantPart
@@ -80,6 +80,8 @@ class _FastWriter(CodeWriter):
         self._plan = plan
         self._record_type = record_type
         self._memories = memories
+        self._variables: dict[str, str] = {}
+        """The variables of values of the record itself, by field."""
         self.bound |= names
         self.bound |= {
             name: getattr(memory, name)
@@ -101,47 +103,83 @@ class _FastWriter(CodeWriter):
     def function(self, steps: Sequence[FieldRule]) -> None:
         """Write the function for all steps of a kind of record."""
         own, grouped = split_steps(self._plan, steps)
+        groups = [group for group in self._plan.groups if grouped[group.name]]
         with self.emit_block("def process(raw, node, context, root, prefix, hidden):"):
             self.emit('country = ""')
             self.emit("values, lookups, issues = {}, [], []")
             self.emit("# values of this record alone")
             scope = self.emit_rules(own, "node", "values")
-            with self.emit_block("if lookups or issues or not values.keys() <= FIELDS:"):
-                self.emit("return None")
-            variables = self._emit_values()
+            variables = self._name_values(own)
+            self._emit_checks(variables)
             self.emit("# values that records share")
             told = [
-                self._emit_group(group, grouped[group.name], scope, variables)
-                for group in self._plan.groups
-                if grouped[group.name]
+                self._emit_group(group, grouped[group.name], scope, variables) for group in groups
             ]
             with self.emit_block("if lookups or issues:"):
                 self.emit("return None")
-            self._emit_document(
-                variables, {group.name for group in self._plan.groups if grouped[group.name]}
-            )
+            self._emit_document(variables, {group.name for group in groups})
             self._emit_told(told)
 
-    def _emit_values(self) -> dict[str, str]:
-        """Write the variables of the mapped values, and the rules about them."""
-        variables = {}
-        for name in sorted(self._plan.written_fields - self._plan.expressions.keys()):
+    def _emit_rule(self, step: FieldRule, scope: Scope) -> None:
+        """Write a rule. A value of the record itself stays in its variable."""
+        if (
+            scope.values != "values"
+            or step.parents
+            or is_shared(scope.shared_targets, (step.name,))
+            or isinstance(step.shape, Constant | ImpliedFramework)
+        ):
+            super()._emit_rule(step, scope)
+            return
+        self._emit_value(step.shape, scope)
+        self._variables[step.name] = self._value
+
+    def _name_values(self, own: Sequence[FieldRule]) -> dict[str, str]:
+        """Return the variables of all fields that the document or a check needs."""
+        names = {(*step.parents, step.name)[0] for step in own}
+        variables = dict(self._variables)
+        for name in sorted(names - variables.keys()):
             variables[name] = self.unique_name(name)
-            default = {"id": "raw.native_id", "changed_at": "raw.changed_at"}.get(name)
-            self.emit(
-                f"{variables[name]} = values.get({name!r}{f', {default}' if default else ''})"
-            )
+            self.emit(f"{variables[name]} = values.get({name!r})")
+        for name in sorted(names - self._plan.written_fields):
+            with self.emit_block(f"if {variables[name]} is not None:"):
+                self.emit("return None")
+        for name, default in (("id", "raw.native_id"), ("changed_at", "raw.changed_at")):
+            if name not in variables:
+                variables[name] = default
+            else:
+                with self.emit_block(f"if {variables[name]} is None:"):
+                    self.emit(f"{variables[name]} = {default}")
+        for name in self._plan.written_fields - self._plan.expressions.keys():
+            variables.setdefault(name, "None")
         for name, expression in self._plan.expressions.items():
-            variables[name] = self.unique_name(name)
-            self.emit(f"{variables[name]} = {expression.format(**variables)}")
-        with self.emit_block(f"if not {variables['title']} or not check(values):"):
-            self.emit("return None")
-        if "valid_from" in variables:
-            self.emit(
-                "level_period, credits_period = "
-                f"periods({variables['valid_from']}, {variables['valid_until']})"
-            )
+            variables[name] = f"({expression.format(**variables)})"
         return variables
+
+    def _emit_checks(self, variables: Mapping[str, str]) -> None:
+        """Write the rules about values of this record: R6, R9 and R17."""
+        with self.emit_block(f"if not {variables['title']}:"):
+            self.emit("return None")
+        for first, last in (("valid_from", "valid_until"), ("starts_on", "ends_on")):
+            begin, end = variables.get(first, "None"), variables.get(last, "None")
+            if "None" not in (begin, end):
+                with self.emit_block(
+                    f"if {begin} is not None and {end} is not None and {begin} > {end}:"
+                ):
+                    self.emit("return None")
+        for name in ("title", "description"):
+            if variables.get(name, "None") != "None":
+                self.emit(f"for text in ({variables[name]} or EMPTY).values():")
+                with self.emit_block("    if not text.isascii() and is_suspect(text):"):
+                    self.emit("    return None")
+        hours = variables.get("workload_hours", "None")
+        if hours != "None":
+            with self.emit_block(
+                f"if {hours} is not None and not ({hours}.is_finite() and {hours} > 0):"
+            ):
+                self.emit("return None")
+        days = [variables.get(name, "None") for name in TABLE_DAYS]
+        self.emit(f"days = {', '.join(days)}")
+        self.emit("level_period, credits_period = periods(days[0], days[1])")
 
     # groups
 
@@ -160,14 +198,14 @@ class _FastWriter(CodeWriter):
             self.emit(f"# {'.'.join((*step.parents, step.name))}{describe_source(step.shape)}")
             elements += self._key_elements(step, scope)
             if step.reads_other_targets:
-                elements += [f"values.get({name!r})" for name in TABLE_DAYS]
+                elements.append("days")
         if group.period:
             elements.append(f"{group.period}_period")
         memory_ = self._memories[group.name]
         known, learn = f"known_{group.name}", f"learn_{group.name}"
         self.bound |= {known: memory_.entries.get, learn: memory_.learn}
         self.emit(f"key = {elements[0] if len(elements) == 1 else '(' + ', '.join(elements) + ')'}")
-        self.emit(f"entry = {known}(key) or {learn}(key, node, context, values)")
+        self.emit(f"entry = {known}(key) or {learn}(key, node, context, days)")
         told = f"{group.name}_told"
         parts = [f"{group.name}_{part}" for part in group.parts]
         usual = ["usual"] if group.judge == "credits" else []

@@ -13,6 +13,8 @@ MAX_KEY_CHARACTERS = 2_000
 """The length of the texts of a key, at most. It limits the memory that a registry can fill."""
 
 Entry = tuple[Any, ...]
+Trials = list[tuple[dict[Any, Entry], Any]]
+"""New entries with their keys, which no other way has confirmed yet."""
 
 
 class NotFastError(Exception):
@@ -23,15 +25,18 @@ class Memory:
     """The entries of one group of fields.
 
     ``fields`` are the target fields whose values the keys hold. ``make`` returns the entry of a
-    key, or raises an exception if the fast path does not know such records.
+    key, or raises an exception if the fast path does not know such records. Each new entry is added
+    to ``trials``.
     """
 
-    def __init__(self, name: str, fields: tuple[str, ...], make: Callable[..., Entry]) -> None:
+    def __init__(
+        self, name: str, fields: tuple[str, ...], make: Callable[..., Entry], trials: Trials
+    ) -> None:
         self.name = name
         self.fields = fields
         self.entries: dict[Any, Entry] = {}
         self._make = make
-        self._new: list[Any] = []
+        self._trials = trials
 
     def learn(self, key: Any, *arguments: Any) -> Entry:
         """Make the entry of a key and remember it. Raises ``NotFastError`` for a bad key.
@@ -48,20 +53,8 @@ class Memory:
             self.entries[key] = ()
             raise NotFastError from error
         self.entries[key] = entry
-        self._new.append(key)
+        self._trials.append((self.entries, key))
         return entry
-
-    def confirm(self) -> bool:
-        """Keep the entries since the last call, and return whether there are any."""
-        found = bool(self._new)
-        self._new.clear()
-        return found
-
-    def withdraw(self) -> None:
-        """Forget the entries that were never confirmed."""
-        for key in self._new:
-            self.entries.pop(key, None)
-        self._new.clear()
 
 
 def key_of_value(value: Any) -> Any:
