@@ -5,7 +5,7 @@ BIN := .venv/bin
 # The tests start many processes, which start faster when Python keeps compiled modules.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test unit check first-run wheel bench peers extraction growth scale tutorials deploy-check docs dashboards pages alerts quiet-hour golden schemas lock kafka-lock faults equality privacy scenarios drills attacks fuzz hostile soak clean
+.PHONY: help demo test unit check first-run wheel speed equality bench peers extraction growth scale tutorials deploy-check docs dashboards pages alerts quiet-hour golden schemas lock kafka-lock faults equality privacy scenarios drills attacks fuzz hostile soak clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ \
@@ -100,6 +100,16 @@ quiet-hour: .venv/installed  ## check that a start, a rolling restart and a paus
 
 wheel: .venv/installed  ## install the built wheel in a fresh environment and run its demo (2 minutes)
 	@$(BIN)/python -m pytest -q -m slow tests/deploy/test_wheel.py
+
+speed: .venv/installed  ## build and install the optional accelerator (1 minute; needs cargo)
+	@command -v cargo >/dev/null || { \
+	     echo "make speed needs cargo 1.85 or newer: install it from https://rustup.rs, then repeat make speed. The gateway works without it." >&2; \
+	     exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall ./speed
+	@$(BIN)/gateway --version
+
+equality: .venv/installed  ## compare fast ways with the ordinary one byte by byte, with the accelerator if it is installed
+	@$(BIN)/python -m pytest -q -rs -m "$(WITHOUT_KAFKA)" $(addprefix tests/unit/,accelerator messages kafka harmonise render) tests/equality tests/registries tests/conformance
 
 golden: .venv/installed  ## write the golden files again; review the difference
 	@$(BIN)/python -m pytest -q tests --update-golden

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -40,7 +41,12 @@ def _print_version(requested: bool) -> None:
     if requested:
         from importlib.metadata import version
 
-        print(f"gateway {version('qualification-gateway')}")
+        from gateway import accelerator
+
+        speed = f" with accelerator {accelerator.version}" if accelerator.is_used else ""
+        print(f"gateway {version('qualification-gateway')}{speed}")
+        if accelerator.refusal:
+            print(accelerator.refusal, file=sys.stderr)
         raise typer.Exit
 
 

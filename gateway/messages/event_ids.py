@@ -20,6 +20,13 @@ def new_event_id() -> str:
     return os.urandom(16).hex()
 
 
+def event_id(key: bytes, raw_event_id: str, content_id: str) -> str:
+    """Return the id of an event with the key of its topic."""
+    # Half of a SHA-256 after a secret key: nobody can extend it, because half is missing.
+    hashed = sha256(key + f"{content_id}{raw_event_id}".encode())
+    return hashed.hexdigest()[:EVENT_ID_LENGTH]
+
+
 class EventIds:
     """The ids of the events on published topics.
 
@@ -33,9 +40,11 @@ class EventIds:
 
     def __call__(self, topic: str, raw_event_id: str, content_id: str) -> str:
         """Return the id of an event. ``content_id`` covers its topic, key and value."""
+        return event_id(self.key(topic), raw_event_id, content_id)
+
+    def key(self, topic: str) -> bytes:
+        """Return the key of the ids on a topic."""
         key = self._keys.get(topic)
         if key is None:
             key = self._keys[topic] = derive_key(self._secret, f"event ids {topic}")
-        # Half of a SHA-256 after a secret key: nobody can extend it, because half is missing.
-        hashed = sha256(key + f"{content_id}{raw_event_id}".encode())
-        return hashed.hexdigest()[:EVENT_ID_LENGTH]
+        return key

@@ -16,6 +16,7 @@ from typing import Any
 
 import structlog
 
+from gateway import accelerator
 from gateway.certificates.renewal import renew_certificates
 from gateway.errors import Finding, Unavailable
 from gateway.kafka import cluster_check, topic_admin
@@ -157,7 +158,10 @@ class Worker:
                 connectors=len(self.fleet.connectors),
                 roles=",".join(sorted(self.roles)),
                 metrics=self.url,
+                accelerator=accelerator.version or "not used",
             )
+            if accelerator.refusal:
+                log.warning("accelerator refused", reason=accelerator.refusal)
             if "harmonise" in self.roles:
                 group.create_task(self._run_harmonise_role(), name="harmonise")
             if "poll" in self.roles:

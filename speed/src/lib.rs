@@ -17,8 +17,8 @@ const INTERFACE: u32 = 1;
 #[pymodule(gil_used = true)]
 fn qualification_gateway_speed(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("INTERFACE", INTERFACE)?;
+    module.add("VERSION", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<json::JsonReader>()?;
-    module.add_function(wrap_pyfunction!(document::join_document, module)?)?;
-    module.add_function(wrap_pyfunction!(document::document_id, module)?)?;
+    module.add_function(wrap_pyfunction!(document::document_ids, module)?)?;
     Ok(())
 }
