@@ -240,9 +240,9 @@ class CodeWriter:
         fits = f"{self.bind('condition_of', shape.fits)}({scope.node}, context)"
         if shape.words is None:
             return fits
-        (*above, key), words = shape.words
+        path, words = shape.words
         value, known = self.unique_name(f"{self._field}_test"), self.bind("words_of", words)
-        self.emit(f"{value} = {scope.places[tuple(above)]}.get({key!r})")
+        self.emit(f"{value} = {self._json_member(path, scope)}")
         return f"{value}.strip() in {known} if type({value}) is str else {fits}"
 
     def _emit_rule_call(self, shape: CompiledRule, scope: Scope) -> None:
@@ -250,8 +250,7 @@ class CodeWriter:
         self.emit(f"{self._value} = {function}({scope.node}, context, {scope.state})")
 
     def _json_single(self, shape: SingleValue, scope: Scope) -> None:
-        *above, key = shape.select.direct_path
-        self.emit(f"{self._value} = {scope.places[tuple(above)]}.get({key!r})")
+        self.emit(f"{self._value} = {self._json_member(shape.select.direct_path, scope)}")
         self._emit_text_or_fallback(shape, scope)
 
     def _emit_text_or_fallback(
@@ -329,8 +328,7 @@ class CodeWriter:
             tags = shape.select.direct_path[0]
             self.emit(f"{found} = {self._child_expression(tags, scope)}")
         else:
-            *above, key = shape.select.direct_path
-            self.emit(f"{found} = {scope.places[tuple(above)]}.get({key!r})")
+            self.emit(f"{found} = {self._json_member(shape.select.direct_path, scope)}")
         with self.emit_block(f"if {found} is None:"):
             self.emit(f"{value} = None")
         if self._xml and len(shape.select.direct_path[0]) > 1:
@@ -389,6 +387,11 @@ class CodeWriter:
                 self._bind_xml_children(tags[:-1], scope)
         else:
             self._bind_json_object(tuple(shape.select.direct_path[:-1]), scope)
+
+    def _json_member(self, path: Sequence[Any], scope: Scope) -> str:
+        """Return the expression for the value at a path. The path above is bound already."""
+        *above, key = path
+        return f"{scope.places[tuple(above)]}.get({key!r})"
 
     def _bind_json_object(self, path: NodePath, scope: Scope) -> None:
         if path in scope.places:
