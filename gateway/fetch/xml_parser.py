@@ -26,6 +26,7 @@ from gateway.fetch.namespace_scope import (
     require_narrow_scope,
 )
 from gateway.fetch.streamed_records import RecordPath, StreamedRecords
+from gateway.fetch.xml_cutter import cut_records
 
 MAX_DEPTH = 200
 MAX_ELEMENTS = 20_000_000
@@ -54,6 +55,7 @@ HARDENED: Final[dict[str, Any]] = {
 }
 """The options of a parser for the bytes of a stranger. It reads no entity and no other file."""
 
+_PLAIN_PARSER = etree.XMLParser(encoding="utf-8", **HARDENED)
 TRUSTED_PARSER = etree.XMLParser(
     resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False
 )
@@ -170,13 +172,17 @@ def _parse(
             converted.close()
     head = body.head(65_536)
     _refuse_doctype(head[: match.start()] if (match := _FIRST_TAG.search(head)) else head, where)
+    memory_around_records = budget.memory // SHARE_AROUND_RECORDS
+    if place is not None and (
+        cut := cut_records(body, place, MAX_DEPTH, memory_around_records, _PLAIN_PARSER)
+    ):
+        return cut
     counts_memory = place is not None or budget.needs_count(body.size)
     survey = _survey(body, counts_memory=counts_memory)
     if place is None:
         budget.spend(survey.memory, where)
     # A document that does not fit into memory as a whole must consist of records.
     is_cut = place is not None and survey.memory > budget.memory
-    memory_around_records = budget.memory // SHARE_AROUND_RECORDS
     checks_elements = survey.needs_element_checks
     elements = ("start", "end") if checks_elements else ("end",) if place else ()
     parser = etree.XMLPullParser(

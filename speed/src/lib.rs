@@ -8,6 +8,10 @@ mod json;
 mod json_places;
 mod json_string;
 mod xml;
+mod xml_places;
+mod xml_scope;
+mod xml_tag;
+mod xml_text;
 
 use pyo3::prelude::*;
 
@@ -20,5 +24,6 @@ fn qualification_gateway_speed(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("VERSION", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<json::JsonReader>()?;
     module.add_function(wrap_pyfunction!(document::document_ids, module)?)?;
+    module.add_class::<xml::RecordCutter>()?;
     Ok(())
 }
