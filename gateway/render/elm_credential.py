@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode
-from datetime import date
+from datetime import date, datetime
 from functools import lru_cache
 from typing import Final
 from urllib.parse import quote
@@ -17,7 +17,14 @@ import msgspec
 from orjson import dumps
 
 from gateway.config.publishing_needs import rejection
-from gateway.records import Assessment, Credential, CredentialPart, Holder, LearningRecord, Rejected
+from gateway.records import (
+    Assessment,
+    Credential,
+    CredentialPart,
+    LangMap,
+    LearningRecord,
+    Rejected,
+)
 from gateway.render import elm_common, elm_credits, elm_levels, vocabularies
 from gateway.render.elm_common import ID_PREFIX_MARKER, Fragments
 from gateway.render.elm_periods import date_as_datetime
@@ -65,7 +72,12 @@ _IMAGE: Final = b'"type":"MediaObject","content":"%b","contentEncoding":%b,"cont
     vocabularies.snb_concept("encoding", "6146cde7dd"),
     vocabularies.file_type("PNG"),
 )
-_CONTEXT: Final = dumps(CONTEXT)
+START: Final = b'{"@context":%b,"id":"' % dumps(CONTEXT)
+ISSUER: Final = _GENERIC + b',"issuer":'
+CLAIM: Final = b',"hasClaim":'
+SPECIFIED_BY: Final = b',"specifiedBy":'
+SPECIFICATION_PREFIX: Final = ID_PREFIX_MARKER + b"specification/"
+"""The prefix of the ids of nodes in a specification."""
 _PLAIN_ADDRESS: Final = re.compile(r"[A-Za-z0-9._~@-]*")
 _CONVERSION: Final = vocabularies.snb_concept("evidence-type", "c_c4f849d7")
 _BASE64: Final = vocabularies.snb_concept("encoding", "6146cde7dd")
@@ -105,34 +117,48 @@ def credential(record: Credential, root: str) -> bytes | Rejected:
         return rejection("credential", "awarded_on")
     # Every part repeats the awarding body with the same ids, so its marker is replaced here.
     awarder = body.json.replace(ID_PREFIX_MARKER, prefix)
+    holder = record.holder
     fragments = [
-        b'{"@context":', _CONTEXT, b',"id":"', elm_common.json_string_content(root), _GENERIC,
-        b',"issuer":', issuer.json or awarder,
-    ]  # fmt: skip
-    if record.issued_at:
-        fragments.append(
-            b',"issued":%b,"issuanceDate":%b' % (2 * (elm_common.datetime_json(record.issued_at),))
-        )
-    fragments += (b',"validFrom":', date_as_datetime(record.valid_from or awarded))
-    if record.valid_until:
-        fragments.append(
-            b',"validUntil":%b,"expirationDate":%b' % (2 * (date_as_datetime(record.valid_until),))
-        )
-    fragments += (
-        b',"displayParameter":{"id":"\0display","type":"DisplayParameter","title":',
-        dumps(record.title),
-        _display_parameter(tuple(record.title)),
-    )
-    fragments += (b',"credentialSubject":', _subject(record.holder))
-    fragments += (
-        b',"hasClaim":',
+        START, elm_common.json_string_content(root), ISSUER,
+        issuer.json or awarder,
+        validity_members(record.issued_at, record.valid_from, awarded, record.valid_until),
+        display_member(record.title),
+        subject_start(
+            holder.esi, holder.given_name, holder.family_name,
+            holder.full_name, holder.birth_date, holder.email,
+        ),
+        CLAIM,
         *_achievement(record, awarder, record.assessment, awarded),
         b"}",
-    )
+    ]  # fmt: skip
     if record.signed_original and original_fits(record):
         fragments.append(_original(record.signed_original))
     fragments.append(b"}")
     return elm_common.with_node_ids(fragments, prefix)
+
+
+def validity_members(
+    issued_at: datetime | None, valid_from: date | None, awarded: date, valid_until: date | None
+) -> bytes:
+    """Return the members for the time of issue and the days on which the credential is valid."""
+    json_text = b',"validFrom":' + date_as_datetime(valid_from or awarded)
+    if issued_at:
+        json_text = (
+            b',"issued":%b,"issuanceDate":%b' % (2 * (elm_common.datetime_json(issued_at),))
+        ) + json_text
+    if valid_until:
+        json_text += b',"validUntil":%b,"expirationDate":%b' % (
+            2 * (date_as_datetime(valid_until),)
+        )
+    return json_text
+
+
+def display_member(title: LangMap) -> bytes:
+    """Return the member for the display of the credential."""
+    return b',"displayParameter":{"id":"\0display","type":"DisplayParameter","title":%b%b' % (
+        dumps(title),
+        _display_parameter(tuple(title)),
+    )
 
 
 MAX_ORIGINAL: Final = 500_000
@@ -161,28 +187,35 @@ def sealing_required(record: Credential) -> bool:
     return record.issued_at is None or issuer is None or "eidas" not in issuer.identifiers
 
 
-def _subject(holder: Holder) -> bytes:
-    """Return the JSON of the person without its closing brace, so that the claim can follow."""
-    json_text = b'{"id":"%b","type":"Person"' % (
-        elm_common.json_string_content(holder.esi) if holder.esi else b"\0holder"
+def subject_start(
+    esi: str | None,
+    given_name: str | None,
+    family_name: str | None,
+    full_name: str | None,
+    birth_date: date | None,
+    email: str | None,
+) -> bytes:
+    """Return the member for the person without its closing brace, so that the claim can follow."""
+    json_text = b',"credentialSubject":{"id":"%b","type":"Person"' % (
+        elm_common.json_string_content(esi) if esi else b"\0holder"
     )
-    if holder.given_name:
-        json_text += b',"givenName":%b' % _language_map(holder.given_name)
-    if holder.family_name:
-        json_text += b',"familyName":%b' % _language_map(holder.family_name)
-    if full := holder.full_name or " ".join(filter(None, (holder.given_name, holder.family_name))):
+    if given_name:
+        json_text += b',"givenName":%b' % _language_map(given_name)
+    if family_name:
+        json_text += b',"familyName":%b' % _language_map(family_name)
+    if full := full_name or " ".join(filter(None, (given_name, family_name))):
         json_text += b',"fullName":%b' % _language_map(full)
-    if holder.birth_date:
-        json_text += b',"dateOfBirth":%b' % date_as_datetime(holder.birth_date)
-    if holder.esi:
+    if birth_date:
+        json_text += b',"dateOfBirth":%b' % date_as_datetime(birth_date)
+    if esi:
         json_text += (
             b',"identifier":{"id":"\0esi","type":"Identifier","notation":%b,'
-            b'"schemeName":"European Student Identifier"}' % dumps(holder.esi)
+            b'"schemeName":"European Student Identifier"}' % dumps(esi)
         )
-    if holder.email:
+    if email:
         json_text += (
             b',"contactPoint":{"id":"\0contact","type":"ContactPoint","emailAddress":'
-            b'{"id":"mailto:%b","type":"Mailbox"}}' % _address(holder.email)
+            b'{"id":"mailto:%b","type":"Mailbox"}}' % _address(email)
         )
     return json_text
 
@@ -200,32 +233,22 @@ def _language_map(text: str) -> bytes:
 def _achievement(
     record: LearningRecord, body: bytes, assessment: Assessment | None, awarded: date | None
 ) -> Fragments:
-    awarding_date = b',"awardingDate":%b' % date_as_datetime(awarded) if awarded else b""
-    process = b'{"id":"\0awarding","type":"AwardingProcess","awardingBody":%b%b}' % (
-        body,
-        awarding_date,
-    )
+    process = awarding_process(body, awarded)
+    specification_only = assessment_specification(assessment)
+    grade = assessment.grade if assessment else None
     fragments = [
-        b'{"id":"\0achievement","type":"LearningAchievement","title":',
-        dumps(record.title),
-        b',"awardedBy":',
-        process,
+        achievement_start(record.title, process, record.description),
+        received_member(record),
+        SPECIFIED_BY,
+        *_specification(record, proof_of_specification(specification_only, grade)),
     ]
-    if record.description:
-        fragments += (b',"description":', dumps(record.description))
-    if points := elm_credits.credit_point(record):
-        fragments += (b',"creditReceived":', _received(points))
-    specification_only = _assessment_specification(assessment) if assessment else None
-    graded = assessment is not None and bool(assessment.grade)
-    fragments += (
-        b',"specifiedBy":',
-        *_specification(record, None if graded else specification_only),
-    )
-    if assessment and assessment.grade:
-        fragments += (
-            b',"provenBy":',
-            *_assessment(assessment, assessment.grade, process, specification_only),
-        )
+    if assessment and grade:
+        fragments.append(
+            assessment_member(
+                assessment_start(assessment), process, grade, assessment.grading_scale,
+                supervision_member(assessment), assessment.assessed_on, specification_only,
+            )
+        )  # fmt: skip
     if isinstance(record, Credential):
         if record.parts:
             fragments += (
@@ -233,18 +256,43 @@ def _achievement(
                 b",".join([_part(part, body) for part in record.parts]),
                 b"]",
             )
-        if record.further_information:
-            fragments += (
-                b',"additionalNote":',
-                elm_common.note(record.further_information, b"further"),
-            )
+        fragments.append(further_information_member(record.further_information))
     fragments.append(b"}")
     return fragments
 
 
+def awarding_process(body: bytes, awarded: date | None) -> bytes:
+    """Return the process in which a body awarded an achievement on a day."""
+    awarding_date = b',"awardingDate":%b' % date_as_datetime(awarded) if awarded else b""
+    return b'{"id":"\0awarding","type":"AwardingProcess","awardingBody":%b%b}' % (
+        body,
+        awarding_date,
+    )
+
+
+def achievement_start(title: LangMap, process: bytes, description: LangMap) -> bytes:
+    """Return the first members of an achievement."""
+    json_text = b'{"id":"\0achievement","type":"LearningAchievement","title":%b,"awardedBy":%b' % (
+        dumps(title),
+        process,
+    )
+    return json_text + b',"description":%b' % dumps(description) if description else json_text
+
+
+def received_member(record: LearningRecord) -> bytes:
+    """Return the member for the credits of an achievement, or nothing without an amount."""
+    points = elm_credits.credit_point(record)
+    return _received(points) if points else b""
+
+
 @lru_cache(maxsize=4096)
 def _received(points: bytes) -> bytes:
-    return points.replace(ID_PREFIX_MARKER, b"\0received/")
+    return b',"creditReceived":' + points.replace(ID_PREFIX_MARKER, b"\0received/")
+
+
+def further_information_member(text: LangMap) -> bytes:
+    """Return the member for further information, or nothing without a text."""
+    return b',"additionalNote":' + elm_common.note(text, b"further") if text else b""
 
 
 def _part(part: CredentialPart, body: bytes) -> bytes:
@@ -258,53 +306,84 @@ def _part(part: CredentialPart, body: bytes) -> bytes:
     return elm_common.with_node_ids(fragments, b"\0part/%b/" % iri_segment(part.id).encode())
 
 
-def _specification(record: LearningRecord, specification_only: bytes | None) -> Fragments:
+def _specification(record: LearningRecord, proof: bytes) -> Fragments:
     levels = elm_levels.levels(record)
     fragments = [
-        b'{"id":"\0specification","type":"Qualification",'
-        if levels
-        else b'{"id":"\0specification","type":"LearningAchievementSpecification",',
+        specification_start(levels),
         elm_common.with_node_ids(
-            elm_common.specification(record, elm_common.EDC), b"\0specification/"
+            elm_common.specification(record, elm_common.EDC), SPECIFICATION_PREFIX
         ),
         levels,
+        partial_member(record.partial, levels),
     ]
-    if record.partial is not None and levels:
-        fragments.append(b',"isPartialQualification":%b' % dumps(record.partial))
     if accreditations := elm_common.accreditation(
         record.accreditation, elm_common.NO_ORGANISATION, elm_common.EDC
     ):
         fragments += (b',"accreditation":[', accreditations, b"]")
-    if specification_only:
-        fragments += (b',"provenBy":', specification_only)
-    fragments.append(b"}")
+    fragments += (proof, b"}")
     return fragments
 
 
-def _assessment(
-    assessment: Assessment, grade: str, process: bytes, specification_only: bytes | None
-) -> Fragments:
+def specification_start(levels: bytes) -> bytes:
+    """Return the first members of a specification. With levels, it is a qualification."""
+    return (
+        b'{"id":"\0specification","type":"Qualification",'
+        if levels
+        else b'{"id":"\0specification","type":"LearningAchievementSpecification",'
+    )
+
+
+def partial_member(partial: bool | None, levels: bytes) -> bytes:
+    """Return the member that says whether a qualification is partial, if that is known."""
+    if partial is None or not levels:
+        return b""
+    return b',"isPartialQualification":%b' % dumps(partial)
+
+
+def proof_of_specification(assessment: bytes | None, grade: str | None) -> bytes:
+    """Return the member of a specification for the assessment, if there is no grade."""
+    return b',"provenBy":' + assessment if assessment and not grade else b""
+
+
+def assessment_start(assessment: Assessment) -> bytes:
+    """Return the first members of an assessment with a grade."""
+    return b',"provenBy":{"id":"\0assessment","type":"LearningAssessment","title":%b' % dumps(
+        assessment.title or ASSESSMENT_TITLE
+    )
+
+
+def supervision_member(assessment: Assessment) -> bytes:
+    """Return the member for the supervision of an assessment, or nothing if it is unknown."""
+    return _VERIFICATION.get(assessment.supervision or "", b"")
+
+
+def assessment_member(
+    start: bytes,
+    process: bytes,
+    grade: str,
+    scale: str | None,
+    supervision: bytes,
+    assessed_on: date | None,
+    specification: bytes | None,
+) -> bytes:
     """Return an assessment with the grade of the registry, which the profile requires."""
-    shown = f"{grade} ({assessment.grading_scale})" if assessment.grading_scale else grade
-    fragments = [
-        b'{"id":"\0assessment","type":"LearningAssessment","title":',
-        dumps(assessment.title or ASSESSMENT_TITLE),
-        b',"awardedBy":', process,
-        b',"grade":{"id":"\0grade","type":"Note","noteLiteral":', _language_map(shown), b"}",
-        _VERIFICATION.get(assessment.supervision or "", b""),
-    ]  # fmt: skip
-    if assessment.assessed_on:
-        fragments.append(b',"dateIssued":%b' % date_as_datetime(assessment.assessed_on))
-    if specification_only:
-        fragments += (b',"specifiedBy":', specification_only)
-    fragments.append(b"}")
-    return fragments
+    shown = f"{grade} ({scale})" if scale else grade
+    return b"".join(
+        (
+            start, b',"awardedBy":', process,
+            b',"grade":{"id":"\0grade","type":"Note","noteLiteral":', _language_map(shown), b"}",
+            supervision,
+            b',"dateIssued":%b' % date_as_datetime(assessed_on) if assessed_on else b"",
+            b',"specifiedBy":%b' % specification if specification else b"",
+            b"}",
+        )
+    )  # fmt: skip
 
 
-def _assessment_specification(assessment: Assessment) -> bytes | None:
+def assessment_specification(assessment: Assessment | None) -> bytes | None:
     """Return how the learner was assessed, or ``None`` if the kind is unknown. Needs no grade."""
-    kind = _ASSESSMENTS.get(assessment.kind or "")
-    if kind is None:
+    kind = _ASSESSMENTS.get(assessment.kind or "") if assessment else None
+    if assessment is None or kind is None:
         return None
     return (
         b'{"id":"\0assessment/specification","type":"LearningAssessmentSpecification",'
