@@ -12,11 +12,13 @@ from a title, a cycle, ISCED or an amount of credits (R3). A part never takes th
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
+from gateway.config.mapping_tables import GradingScale
 from gateway.harmonise.part_ids import distinguish_parts
 from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.harmonise.tables.credits import CreditMatch
@@ -241,42 +243,12 @@ class RecordRules:
                     Code.DATES_UNORDERED,
                     f"expected {first} on or before {last}",
                 )
-        awarded, issued, holder = (
-            record.get("awarded_on"),
-            record.get("issued_at"),
-            record.get("holder"),
-        )
+        holder = record.get("holder")
         born = holder.get("birth_date") if holder else None
-        if awarded is None and issued is None and born is None:
-            return
-        for name, day in (("awarded_on", awarded), ("holder.birth_date", born)):
-            if day is not None and not _FIRST_YEAR <= day.year <= _LAST_YEAR:
-                raise record_refused(
-                    "rule",
-                    prefix + name,
-                    Code.DATE_IMPLAUSIBLE,
-                    "expected a day of this age, not a stand-in for no day",
-                )
-        issued_on = issued.date() if isinstance(issued, datetime) else issued
-        for name, day in (
-            ("awarded_on", awarded),
-            ("issued_at", issued_on),
-            ("holder.birth_date", born),
-        ):
-            if day is not None and is_in_future(day, self.country):
-                raise record_refused(
-                    "rule",
-                    prefix + name,
-                    NoLevelReason.DAY_IN_FUTURE,
-                    "expected a day that has come",
-                )
-        if awarded is not None and born is not None and born >= awarded:
-            raise record_refused(
-                "rule",
-                f"{prefix}awarded_on",
-                Code.DATES_UNORDERED,
-                "expected a birth before the award",
-            )
+        bad = find_bad_day(record.get("awarded_on"), record.get("issued_at"), born, self.country)
+        if bad is not None:
+            field, code, detail = bad
+            raise record_refused("rule", prefix + field, code, detail)
 
     def check_charset(self, record: dict[str, Any]) -> None:
         """Note an issue for each field whose UTF-8 was read as Latin-1."""
@@ -329,30 +301,20 @@ class RecordRules:
                         Code.MICRO_UNIDENTIFIED,
                         "expected a value: a micro-credential cannot do without it",
                     )
-        for field in _MICRO_ELEMENTS:
-            if not _has_value(record, field):
-                self._issue(Code.MICRO_INCOMPLETE, field)
-        if credit and credit.points > UNUSUAL_CREDITS_PER_YEAR:
+        elements = {field: _has_value(record, field) for field in _MICRO_ELEMENTS}
+        self.issues += missing_micro_elements(elements)
+        if credit:
+            self.check_size_of_micro_credential(credit)
+
+    def check_size_of_micro_credential(self, credit: CreditMatch) -> None:
+        """Note an issue if a micro-credential has more credits than usual."""
+        if credit.points > UNUSUAL_CREDITS_PER_YEAR:
             self._issue(Code.MICRO_LARGE, "credit_points", f"{credit.points} ECTS credits")
 
     def _grade(self, assessment: dict[str, Any] | None, prefix: str) -> None:
-        if not assessment or not assessment.get("grade"):
-            return
-        name = assessment.get("grading_scale")
-        if not name:
-            self._issue(Code.GRADE_WITHOUT_SCALE, f"{prefix}assessment.grading_scale")
-            return
-        if name == ECTS_GRADING_SCALE:
-            self._issue(Code.GRADE_SCALE_OBSOLETE, f"{prefix}assessment.grading_scale")
-        scale = self.tables.grading_scale(self.country, name)
-        grades, span = _grades_of(scale.values) if scale else (None, None)
-        if grades is not None:
-            if assessment["grade"] not in grades:
-                self._issue(Code.GRADE_OUTSIDE_SCALE, f"{prefix}assessment.grade")
-        elif span is not None and (found := _NUMBER.fullmatch(assessment["grade"].strip())):
-            least, most = span
-            if not least <= _decimal(found[0]) <= most:
-                self._issue(Code.GRADE_OUTSIDE_SCALE, f"{prefix}assessment.grade")
+        if assessment and (grade := assessment.get("grade")):
+            scale = assessment.get("grading_scale")
+            self.issues += grade_issues(grade, scale, self.country, self.tables, prefix)
 
     def _issue(self, code: str, field: str, message: str = "") -> None:
         self.issues.append(Issue(code=str(code), field=field, message=message))
@@ -365,6 +327,55 @@ def is_suspect(text: str) -> bool:
         and _MOJIBAKE_START.search(text) is not None
         and _MOJIBAKE.search(text) is not None
     )
+
+
+def find_bad_day(
+    awarded: date | None, issued: datetime | date | None, born: date | None, country: str
+) -> tuple[str, str, str] | None:
+    """Return the field, the code and the expectation for a day that cannot be true (R9)."""
+    if awarded is None and issued is None and born is None:
+        return None
+    for name, day in (("awarded_on", awarded), ("holder.birth_date", born)):
+        if day is not None and not _FIRST_YEAR <= day.year <= _LAST_YEAR:
+            expected = "expected a day of this age, not a stand-in for no day"
+            return name, str(Code.DATE_IMPLAUSIBLE), expected
+    issued_on = issued.date() if isinstance(issued, datetime) else issued
+    for name, day in (
+        ("awarded_on", awarded),
+        ("issued_at", issued_on),
+        ("holder.birth_date", born),
+    ):
+        if day is not None and is_in_future(day, country):
+            return name, str(NoLevelReason.DAY_IN_FUTURE), "expected a day that has come"
+    if awarded is not None and born is not None and born >= awarded:
+        return "awarded_on", str(Code.DATES_UNORDERED), "expected a birth before the award"
+    return None
+
+
+def grade_issues(
+    grade: str, scale: str | None, country: str, tables: Tables, prefix: str = ""
+) -> tuple[Issue, ...]:
+    """Return the issues of a grade on a scale (R16)."""
+    place = f"{prefix}assessment.grading_scale"
+    if not scale:
+        return (Issue(code=str(Code.GRADE_WITHOUT_SCALE), field=place),)
+    issues: tuple[Issue, ...] = ()
+    if scale == ECTS_GRADING_SCALE:
+        issues = (Issue(code=str(Code.GRADE_SCALE_OBSOLETE), field=place),)
+    if not _is_on_scale(grade, tables.grading_scale(country, scale)):
+        issues += (Issue(code=str(Code.GRADE_OUTSIDE_SCALE), field=f"{prefix}assessment.grade"),)
+    return issues
+
+
+def _is_on_scale(grade: str, scale: GradingScale | None) -> bool:
+    """Return whether a grade is one of its scale, if the tables state its grades or its range."""
+    grades, span = _grades_of(scale.values) if scale else (None, None)
+    if grades is not None:
+        return grade in grades
+    if span is None or not (found := _NUMBER.fullmatch(grade.strip())):
+        return True
+    least, most = span
+    return least <= _decimal(found[0]) <= most
 
 
 @lru_cache(maxsize=1024)
@@ -391,6 +402,15 @@ _MICRO_ELEMENTS = (
     "accreditation",
     "awarding_body.country",
 )
+
+
+def missing_micro_elements(present: Mapping[str, bool]) -> tuple[Issue, ...]:
+    """Return an issue for each element of a micro-credential that is not ``present`` (R14)."""
+    return tuple(
+        Issue(code=str(Code.MICRO_INCOMPLETE), field=field)
+        for field in _MICRO_ELEMENTS
+        if not present.get(field)
+    )
 
 
 def _identifying_elements(record: dict[str, Any]) -> dict[str, bool]:

@@ -70,9 +70,11 @@ VERSIONS: Final = {
     "3.1": _version(["http://data.europa.eu/snb/model/context/edc-ap", _EXTRA], elm_common.LOQ),
     "3.3": _version(_inline_context(), elm_common.LOQ_ORDERED),
 }
-_SPECIFICATION: Final = b"\0specification"
+SPECIFICATION: Final = b"\0specification"
 """The id of the specification of an opportunity. Its nodes have ids below it."""
 IS_QUALIFICATION: Final = b'","type":"Qualification",'
+IS_OPPORTUNITY: Final = b'","type":"LearningOpportunity",'
+SPECIFICATION_START: Final = b',"learningAchievementSpecification":{"id":"' + SPECIFICATION
 _CACHE_SIZE: Final = 4096
 IS_SPECIFICATION: Final = b'","type":"LearningAchievementSpecification",'
 
@@ -165,7 +167,7 @@ def opportunity(
         return rejection("learning_opportunity", "provider")
     fragments = [
         b'{"@context":', context, b',"id":"', elm_common.json_string_content(root),
-        b'","type":"LearningOpportunity","title":', dumps(record.title),
+        IS_OPPORTUNITY, elm_common.title_member(record.title),
         b',"defaultLanguage":%b' % default if default else b"",
         b',"providedBy":', provider.json, b',"homepage":%b' % page if page else b"",
         b',"learningAchievementSpecification":',
@@ -186,7 +188,7 @@ def _specification_of_opportunity(
     """
     complete = elm_levels.has_levels(record)
     body = elm_common.organisation(record.awarding_body, "awarding-body", style)
-    awarding, notes = _awarding(record, body, _SPECIFICATION, _SPECIFICATION + b"/")
+    awarding, notes = _awarding(record, body, SPECIFICATION, SPECIFICATION + b"/")
     members = [
         *elm_common.specification(record, style, notes),
         *(_qualification_members(record, body, style) if complete else ()),
@@ -194,30 +196,23 @@ def _specification_of_opportunity(
     if default and not (complete or record.languages):
         members.append(b',"language":[%b]' % default)
     return b'{"id":"%b%b%b%b}' % (
-        _SPECIFICATION,
+        SPECIFICATION,
         IS_QUALIFICATION if complete else IS_SPECIFICATION,
-        elm_common.with_node_ids(members, _SPECIFICATION + b"/"),
+        elm_common.with_node_ids(members, SPECIFICATION + b"/"),
         awarding,
     )
 
 
 def _offer(record: LearningOpportunity, tag: str, country: str | None) -> Fragments:
     """Return when, where and towards what a course takes place, if the registry says so."""
-    fragments: Fragments = []
-    if record.description:
-        fragments += (b',"description":', dumps(record.description))
-    if record.duration_months:
-        fragments.append(b',"duration":"P%dM"' % record.duration_months)
-    if dates := period(record.starts_on, record.ends_on, b"dates"):
-        fragments += (b',"temporal":', dates)
-    if record.location and (
-        found := place(
-            record.location, vocabularies.two_letter_tag(tag), record.location_country or country
-        )
-    ):
-        fragments += (b',"location":', found)
+    fragments = [
+        elm_common.description_member(record.description),
+        duration_member(record.duration_months),
+        dates_member(record.starts_on, record.ends_on),
+        location_member(record.location, tag, record.location_country or country),
+    ]
     if record.leads_to:
-        fragments.append(_activity(record.title, record.leads_to))
+        fragments.append(activity_member(record.title, record.leads_to))
     if record.micro:
         fragments.append(elm_common.SHORT_PROGRAMME)
     return fragments
@@ -292,7 +287,27 @@ def validity_member(start: date | None, end: date | None, prefix: bytes) -> byte
     return b',"temporal":' + days.replace(elm_common.ID_PREFIX_MARKER, prefix) if days else b""
 
 
-def _activity(title: LangMap, leads_to: str) -> bytes:
+def duration_member(months: int | None) -> bytes:
+    """Return the member for the duration of a course, or nothing without one."""
+    return b',"duration":"P%dM"' % months if months else b""
+
+
+def dates_member(start: date | None, end: date | None) -> bytes:
+    """Return the member for the days of a course, or nothing without a day."""
+    dates = period(start, end, b"dates")
+    return b',"temporal":' + dates if dates else b""
+
+
+def location_member(name: str | None, tag: str, country: str | None) -> bytes:
+    """Return the member for a place by name, or nothing without a name or a known country.
+
+    ``tag`` is the language of the name.
+    """
+    found = place(name, vocabularies.two_letter_tag(tag), country) if name else None
+    return b',"location":' + found if found else b""
+
+
+def activity_member(title: LangMap, leads_to: str) -> bytes:
     """Return the activity of an opportunity, which leads to a qualification."""
     return (
         b',"learningActivitySpecification":{"id":"\0activity","type":'

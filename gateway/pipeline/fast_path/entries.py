@@ -20,12 +20,19 @@ from gateway.messages.cloudevents import encode_provenance_header
 from gateway.observability import lookup_labels
 from gateway.pipeline.fast_path.generator import TABLE_DAYS
 from gateway.pipeline.fast_path.memory import MAX_ENTRIES, Entry, NotFastError
-from gateway.pipeline.fast_path.plan import Group
+from gateway.pipeline.fast_path.plan import Group, Presence
 from gateway.records import Issue, Lookup, Provenance
 
 Told = tuple[tuple[int, tuple[Lookup, ...], tuple[Issue, ...]], ...]
 """What a group adds to the provenance: lookups and issues, each with their place."""
-_AFTER_RULES = {"level": 1_000_001, "credits": 1_000_002, "institution": 1_000_003}
+_AFTER_RULES = {
+    "level": 1_000_001,
+    "credits": 1_000_002,
+    "grade": 1_000_003,
+    "presence": 1_000_004,
+    "size": 1_000_005,
+    "institution": 1_000_006,
+}
 
 
 class EntryMaker:
@@ -104,6 +111,8 @@ class EntryMaker:
             judged = self._judge(group.judge, partly)
             partly, usual = judged.values, judged.usual
             told.append((_AFTER_RULES[group.judge], judged.lookups, judged.issues))
+            if judged.later_issues:
+                told.append((_AFTER_RULES["size"], (), judged.later_issues))
         record = msgspec.convert({**partly, "id": ""}, type=self._record_type)
         record, _, listed, issues = self._harmoniser.identify_institution(record, "")
         if listed or issues:
@@ -113,9 +122,20 @@ class EntryMaker:
         parts = [write(record) for write in group.parts.values()]
         return self._number(tuple(told)), *([usual] if group.judge == "credits" else ()), *parts
 
+    def presence_maker(self, presence: Presence) -> Callable[..., Entry]:
+        """Return the function that makes the entries of a rule about which fields there are."""
+
+        def make(*present: bool) -> Entry:
+            issues = presence.judge(*present)
+            return (self._number(((_AFTER_RULES["presence"], (), issues),) if issues else ()),)
+
+        return make
+
     def _judge(self, rule: str, values: dict[str, Any]) -> JudgedPart:
         if rule == "level":
-            return rules_by_part.judge_level(values, country=self._country, tables=self._tables)
+            return rules_by_part.judge_level(
+                values, country=self._country, emits=self._emits, tables=self._tables
+            )
         return rules_by_part.judge_credits(
             values, country=self._country, emits=self._emits, tables=self._tables
         )

@@ -166,7 +166,6 @@ def _build(around: _Surroundings, event_ids: EventIds) -> FastPath:
     memories = _memories(around, maker, trials)
     told = Memory("told", (), maker.told_entry, trials)
     names = {
-        **{f"known_{name}": each.entries.get for name, each in memories.items()},
         "known_told": told.entries.get,
         "learn_told": lambda key: told.learn(key, *key),
         "periods": maker.periods,
@@ -194,6 +193,10 @@ def _memories(around: _Surroundings, maker: EntryMaker, trials: Trials) -> dict[
         more = level_steps if group.judge == "credits" else ()
         memories[group.name] = Memory(
             group.name, fields, maker.group_maker(group, grouped[group.name], more), trials
+        )
+    for presence in plan.presences:
+        memories[presence.name] = Memory(
+            presence.name, presence.fields, maker.presence_maker(presence), trials
         )
     return memories
 

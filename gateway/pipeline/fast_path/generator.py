@@ -29,7 +29,7 @@ from gateway.harmonise.mapping.rule_shapes import context_name, describe_source,
 from gateway.pipeline.fast_path import memory
 from gateway.pipeline.fast_path.memory import Memory
 from gateway.pipeline.fast_path.plan import Constant as ConstantPart
-from gateway.pipeline.fast_path.plan import Group, Plan, Remembered, Root, Written
+from gateway.pipeline.fast_path.plan import Group, Plan, Presence, Remembered, Root, Written
 
 RunFast = Callable[..., Any]
 TABLE_DAYS = ("valid_from", "valid_until", "starts_on", "ends_on")
@@ -79,13 +79,22 @@ class _FastWriter(CodeWriter):
         super().__init__(xml=False)
         self._plan = plan
         self._record_type = record_type
-        self._memories = memories
+        self._required: dict[int, str] = {}
         self._variables: dict[str, str] = {}
         """The variables of values of the record itself, by field."""
         self.bound |= names
+        for name, each in memories.items():
+            self.bound |= {f"known_{name}": each.entries.get, f"learn_{name}": each.learn}
         self.bound |= {
             name: getattr(memory, name)
             for name in ("key_of_value", "key_of_list", "key_of_found", "key_of_mapped")
+        }
+        # A group without rules has the same parts for each record.
+        empty = record_type(id="")
+        self.bound |= {
+            f"{group.name}_{part}": write(empty)
+            for group in plan.groups
+            for part, write in group.parts.items()
         }
         for name in (
             *self.bound,
@@ -111,13 +120,17 @@ class _FastWriter(CodeWriter):
             scope = self.emit_rules(own, "node", "values")
             variables = self._name_values(own)
             self._emit_checks(variables)
+            self._emit_required(variables)
             self.emit("# values that records share")
-            told = [
-                self._emit_group(group, grouped[group.name], scope, variables) for group in groups
-            ]
-            with self.emit_block("if lookups or issues:"):
-                self.emit("return None")
-            self._emit_document(variables, {group.name for group in groups})
+            for group in groups:
+                self._emit_lookup(group, grouped[group.name], scope)
+            self._emit_learning(groups)
+            variables |= {name: name for name in self._plan.group_parts}
+            told = [self._emit_parts(group, variables) for group in groups]
+            told += [self._emit_presence(presence, variables) for presence in self._plan.presences]
+            for name, expression in self._plan.expressions.items():
+                variables[name] = f"({expression.format(**variables)})"
+            self._emit_document(variables)
             self._emit_told(told)
 
     def _emit_rule(self, step: FieldRule, scope: Scope) -> None:
@@ -149,10 +162,8 @@ class _FastWriter(CodeWriter):
             else:
                 with self.emit_block(f"if {variables[name]} is None:"):
                     self.emit(f"{variables[name]} = {default}")
-        for name in self._plan.written_fields - self._plan.expressions.keys():
+        for name in self._plan.written_fields:
             variables.setdefault(name, "None")
-        for name, expression in self._plan.expressions.items():
-            variables[name] = f"({expression.format(**variables)})"
         return variables
 
     def _emit_checks(self, variables: Mapping[str, str]) -> None:
@@ -183,14 +194,10 @@ class _FastWriter(CodeWriter):
 
     # groups
 
-    def _emit_group(
-        self,
-        group: Group,
-        steps: Sequence[tuple[int, FieldRule]],
-        scope: Scope,
-        variables: Mapping[str, str],
-    ) -> str:
-        """Write the look-up of a group, and return the variable of what it tells."""
+    def _emit_lookup(
+        self, group: Group, steps: Sequence[tuple[int, FieldRule]], scope: Scope
+    ) -> None:
+        """Write the look-up of the entry of a group."""
         self.emit(f"# {group.name}")
         elements = []
         for _, step in steps:
@@ -201,20 +208,41 @@ class _FastWriter(CodeWriter):
                 elements.append("days")
         if group.period:
             elements.append(f"{group.period}_period")
-        memory_ = self._memories[group.name]
-        known, learn = f"known_{group.name}", f"learn_{group.name}"
-        self.bound |= {known: memory_.entries.get, learn: memory_.learn}
-        self.emit(f"key = {elements[0] if len(elements) == 1 else '(' + ', '.join(elements) + ')'}")
-        self.emit(f"entry = {known}(key) or {learn}(key, node, context, days)")
+        key = f"({', '.join(elements)})" if len(elements) > 1 else "".join(elements) or "None"
+        self.emit(f"{group.name}_key = {key}")
+        self.emit(f"{group.name}_entry = known_{group.name}({group.name}_key)")
+
+    def _emit_learning(self, groups: Sequence[Group]) -> None:
+        """Write what happens to a record with values that were not seen before."""
+        with self.emit_block("if lookups or issues:"):
+            self.emit("return None")
+        entries = [f"{group.name}_entry" for group in groups]
+        with self.emit_block(f"if not ({' and '.join(entries)}):"):
+            with self.emit_block(f"if () in ({', '.join(entries)},):"):
+                self.emit("return None  # the fast path does not know such values")
+            for entry, group in zip(entries, groups, strict=True):
+                learn = f"learn_{group.name}({group.name}_key, node, context, days)"
+                self.emit(f"{entry} = {entry} or {learn}")
+
+    def _emit_parts(self, group: Group, variables: Mapping[str, str]) -> str:
+        """Write the variables of an entry, and return the one of what it tells."""
         told = f"{group.name}_told"
         parts = [f"{group.name}_{part}" for part in group.parts]
         usual = ["usual"] if group.judge == "credits" else []
-        self.emit(f"{', '.join((told, *usual, *parts))}, = entry")
+        self.emit(f"{', '.join((told, *usual, *parts))}, = {group.name}_entry")
         if usual:
             hours, months = variables["workload_hours"], variables["duration_months"]
             with self.emit_block(f"if usual is not None and not usual.covers({hours}, {months}):"):
                 self.emit("return None")
         return told
+
+    def _emit_presence(self, presence: Presence, variables: Mapping[str, str]) -> str:
+        """Write the look-up of what a rule says about the fields that a record has."""
+        name = presence.name
+        values = [f"bool({variables[field]})" for field in presence.fields]
+        self.emit(f"key = ({', '.join(values)},)")
+        self.emit(f"{name}_told, = known_{name}(key) or learn_{name}(key, *key)")
+        return f"{name}_told"
 
     def _key_elements(self, step: FieldRule, scope: Scope) -> list[str]:
         """Write the variables of what a rule reads, and return them."""
@@ -262,8 +290,7 @@ class _FastWriter(CodeWriter):
             self.emit(f"{value} = key_of_found({find}(node, context))")
             return value
         self.bind_path(shape, scope)
-        *above, key = shape.select.direct_path
-        found = f"{scope.places[tuple(above)]}.get({key!r})"
+        found = self._json_member(shape.select.direct_path, scope)
         if isinstance(shape, ManyValues):
             self.emit(f"{value} = key_of_list({found})")
             return value
@@ -274,7 +301,7 @@ class _FastWriter(CodeWriter):
 
     # the document
 
-    def _emit_document(self, variables: Mapping[str, str], groups: set[str]) -> None:
+    def _emit_document(self, variables: Mapping[str, str]) -> None:
         self.emit("# the document")
         pieces = []
         for part in self._plan.parts:
@@ -284,23 +311,33 @@ class _FastWriter(CodeWriter):
             elif isinstance(part, Root):
                 pieces.append("root")
             elif isinstance(part, Remembered):
-                if part.group in groups:
-                    pieces.append(f"{part.group}_{part.part}")
+                pieces.append(f"{part.group}_{part.part}")
             else:
                 pieces.append(self._emit_written(part, variables))
         self.emit(f"document = join(({', '.join(pieces)})).replace(MARKER, prefix)")
 
+    def _emit_required(self, variables: Mapping[str, str]) -> None:
+        """Write the required parts that need no group, before anything is looked up."""
+        for part in self._plan.parts:
+            if isinstance(part, Written) and part.required and variables.keys() >= set(part.fields):
+                self._required[id(part)] = self._emit_required_part(part, variables)
+
     def _emit_written(self, part: Written, variables: Mapping[str, str]) -> str:
-        self._field = ""
-        write = self.bind(f"write_{part.fields[0]}", part.write)
-        call = f"{write}({', '.join(variables[name] for name in part.fields)})"
-        if not part.required:
-            return call
+        if part.required:
+            return self._required.get(id(part)) or self._emit_required_part(part, variables)
+        return self._call(part, variables)
+
+    def _emit_required_part(self, part: Written, variables: Mapping[str, str]) -> str:
         piece = self.unique_name(f"{part.fields[0]}_member")
-        self.emit(f"{piece} = {call}")
+        self.emit(f"{piece} = {self._call(part, variables)}")
         with self.emit_block(f"if not {piece}:"):
             self.emit("return None")
         return piece
+
+    def _call(self, part: Written, variables: Mapping[str, str]) -> str:
+        self._field = ""
+        write = self.bind(f"write_{part.fields[0]}", part.write)
+        return f"{write}({', '.join(variables[name] for name in part.fields)})"
 
     def _emit_told(self, told: Sequence[str]) -> None:
         self.emit("# provenance and headers")

@@ -64,8 +64,8 @@ def key_of_value(value: Any) -> Any:
     """
     if type(value) is int:
         return value
-    if type(value) is float:
-        return float, value
+    if type(value) is float or type(value) is bool:
+        return type(value), value
     raise NotFastError
 
 

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from gateway.records import Issue
+
 Period = Literal["", "level", "credits"]
 
 
@@ -17,17 +19,31 @@ class Group:
     """Fields whose values many records share, and the parts of the document that they decide.
 
     A target belongs to the group if its first name is one of ``fields``. ``parts`` are functions of
-    the record after the rules, and return the parts by name. A record for which ``allows`` is false
-    goes the ordinary way. ``period`` says that the rules also read the days of the record, and for
-    what. ``judge`` is the rule that completes the values.
+    the record after the rules, by name. They return parts of the document, or other values for the
+    functions of :class:`Written` parts. A record for which ``allows`` is false goes the ordinary
+    way. ``period`` says that the rules also read the days of the record, and for what. ``judge`` is
+    the rule that completes the values.
     """
 
     name: str
     fields: tuple[str, ...]
-    parts: Mapping[str, Callable[[Any], bytes]]
+    parts: Mapping[str, Callable[[Any], Any]]
     allows: Callable[[Any], bool] = lambda _record: True
     period: Period = ""
     judge: Period = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """A rule about which fields a record has. Few combinations occur, and each is remembered.
+
+    ``fields`` name fields and parts of groups. ``judge`` gets whether each has a value. It returns
+    the issues, or raises an exception for a record that must go the ordinary way.
+    """
+
+    name: str
+    fields: tuple[str, ...]
+    judge: Callable[..., tuple[Issue, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +68,10 @@ class Remembered:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A part that a function of some fields writes for each record.
+    """A part that a function of some values writes for each record.
 
-    With ``required`` a record without this part goes the ordinary way.
+    ``fields`` name fields of the record, expressions of the plan, or parts of groups in the form
+    ``group_part``. With ``required`` a record without this part goes the ordinary way.
     """
 
     write: Callable[..., bytes]
@@ -74,6 +91,7 @@ class Plan:
     parts: tuple[Part, ...]
     checked: tuple[str, ...] = ()
     """Fields that are mapped for each record, beside those of the written parts."""
+    presences: tuple[Presence, ...] = ()
     expressions: Mapping[str, str] = field(default_factory=dict)
     """Python expressions for the names in written parts that are no fields."""
 
@@ -81,4 +99,11 @@ class Plan:
     def written_fields(self) -> frozenset[str]:
         """The fields whose values the generated code maps for each record."""
         written = [part for part in self.parts if isinstance(part, Written)]
-        return frozenset((*self.checked, *(name for part in written for name in part.fields)))
+        names = {name for part in written for name in part.fields}
+        names.update(self.checked, *(presence.fields for presence in self.presences))
+        return frozenset(names) - self.expressions.keys() - self.group_parts
+
+    @property
+    def group_parts(self) -> frozenset[str]:
+        """The names of the parts of all groups, in the form ``group_part``."""
+        return frozenset(f"{group.name}_{part}" for group in self.groups for part in group.parts)

@@ -1,0 +1,276 @@
+"""Describe the documents of enrolments and cards as parts.
+
+The order of the parts is that of :mod:`gateway.render.student_card`. Values about a person are
+written for each record, and no memory has them in a key.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from orjson import dumps
+
+from gateway.identifiers import CardNumber, parse_card_number, parse_student_identifier
+from gateway.messages.cloudevents import midnight_of
+from gateway.messages.topics import CARDS_TOPIC, STUDENT_STATUS_TOPIC
+from gateway.pipeline.fast_path.memory import NotFastError
+from gateway.pipeline.fast_path.plan import Constant, Group, Plan, Remembered, Written
+from gateway.records import Card, RawRecord
+from gateway.render import student_card
+from gateway.render.record_ids import event_uuid, pseudonym_key
+
+_USUAL_ESI = re.compile(
+    r"urn:schac:personalUniqueCode:int:esi:"
+    r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,24}:[A-Za-z0-9.-]+"
+)
+"""Student identifiers that are valid up to their length. The search is faster than parsing them."""
+_MAX_USUAL_LENGTH = 200
+
+
+class Registry(NamedTuple):
+    """What the documents of a connector tell about it, and the key of its pseudonyms."""
+
+    connector: str
+    country: str
+    key: bytes
+
+
+_Source = tuple[str, str, datetime, str, CardNumber | None]
+"""Pseudonym, version, time on the topic as such and as text, and the native id if it is an ESCN."""
+
+
+def status_plan(registry: Registry) -> Plan:
+    """Return the plan of a ``StudentStatus`` with an agreement."""
+
+    def identify(raw: RawRecord, timestamp: int) -> tuple[bytes, _Source]:
+        pseudonym = pseudonym_key(registry.key, registry.connector, raw.native_id)
+        return pseudonym.encode(), (pseudonym, raw.version, *_time_of(timestamp), None)
+
+    return Plan(
+        STUDENT_STATUS_TOPIC,
+        (_status(), _level(), _institution()),
+        (
+            Written(_envelope_writer(registry), ("source", "status_event", "changed_at")),
+            Constant(b',"esi":'),
+            Written(_student_identifier, ("holder.esi",)),
+            Remembered("institution", "identifiers"),
+            Remembered("status", "state"),
+            Written(_term, ("valid_from", "valid_until")),
+            Remembered("level", "levels"),
+            Written(
+                _holder,
+                ("holder.full_name", "holder.given_name", "holder.family_name", "holder.email"),
+            ),
+            Constant(b',"escAgreement":true}'),
+        ),
+        checked=("id", "holder.pseudonym"),
+        expressions={"source": "prefix"},
+        identify=identify,
+    )
+
+
+def card_plan(registry: Registry) -> Plan:
+    """Return the plan of a ``Card`` with an agreement."""
+
+    def identify(raw: RawRecord, timestamp: int) -> tuple[bytes, _Source]:
+        pseudonym = pseudonym_key(registry.key, registry.connector, raw.native_id)
+        number = parse_card_number(raw.native_id)
+        source = pseudonym, raw.version, *_time_of(timestamp)
+        if isinstance(number, str):
+            return pseudonym.encode(), (*source, None)
+        return number.value.encode(), (*source, number)
+
+    return Plan(
+        CARDS_TOPIC,
+        (_card(), _issuer()),
+        (
+            Written(_envelope_writer(registry), ("source", "card_event", "changed_at")),
+            Written(_card_number, ("source", "card_number", "issuer_pic")),
+            Written(_student_identifier, ("holder.esi",)),
+            Remembered("issuer", "identifier"),
+            Remembered("card", "state"),
+            Written(_days_of_card, ("issued_on", "expires_on")),
+            Remembered("card", "processor"),
+            Written(_display_name, ("display_name",)),
+        ),
+        checked=("id", "holder.pseudonym"),
+        expressions={"source": "prefix"},
+        identify=identify,
+    )
+
+
+PLANS: dict[str, Callable[[Registry], Plan]] = {"student_status": status_plan, "card": card_plan}
+"""The plans by type of record."""
+
+
+# groups
+
+
+def _status() -> Group:
+    return Group(
+        "status",
+        ("active", "ended", "esc_agreement"),
+        {
+            "event": student_card.event_of_status,
+            "state": lambda record: _members(status=student_card.state_of_status(record)),
+        },
+        allows=lambda record: (
+            record.esc_agreement and (record.active is not None or record.ended)
+        ),
+    )
+
+
+def _level() -> Group:
+    return Group(
+        "level",
+        ("nqf_framework", "nqf_level", "eqf_declared", "degree_programme"),
+        {"levels": lambda record: _members(**student_card.levels_of_status(record))},
+        period="status",
+        judge="status",
+    )
+
+
+def _institution() -> Group:
+    def identifiers(record: Any) -> bytes:
+        return _members(institution=student_card.institution_identifiers(record.institution))
+
+    return Group(
+        "institution",
+        ("institution",),
+        {"identifiers": identifiers},
+        allows=lambda record: "pic" in student_card.institution_identifiers(record.institution),
+    )
+
+
+def _card() -> Group:
+    def is_complete(record: Card) -> bool:
+        return (
+            record.esc_agreement
+            and (record.active is not None or record.event != "updated")
+            and record.card_type in student_card.CARD_TYPES
+            and not student_card.left_out_texts(record)
+        )
+
+    def state(record: Card) -> bytes:
+        return _members(
+            cardStatusType=student_card.state_of_card(record), cardType=record.card_type
+        )
+
+    return Group(
+        "card",
+        ("event", "active", "card_type", "processor", "esc_agreement"),
+        {
+            "event": lambda record: f"card.{record.event}",
+            "state": state,
+            "processor": lambda record: _members(processorIdentifier=record.processor),
+        },
+        allows=is_complete,
+    )
+
+
+def _issuer() -> Group:
+    def pic(record: Any) -> str | None:
+        return student_card.institution_identifiers(record.issuer).get("pic")
+
+    return Group(
+        "issuer",
+        ("issuer",),
+        {"pic": pic, "identifier": lambda record: _members(issuerIdentifier=pic(record))},
+        allows=lambda record: pic(record) is not None,
+    )
+
+
+def _members(**values: Any) -> bytes:
+    """Return the members that have a value, each with a comma before it."""
+    found = student_card.add_fields({}, **values)
+    return b"," + dumps(found)[1:-1] if found else b""
+
+
+# parts that are written for each record
+
+
+@lru_cache(maxsize=256)
+def _time_of(timestamp: int) -> tuple[datetime, str]:
+    """Return a time on a topic. Many records of a batch have the same one."""
+    moment = datetime.fromtimestamp(timestamp / 1000, UTC)
+    return moment, moment.isoformat()
+
+
+def _envelope_writer(registry: Registry) -> Callable[[_Source, str, datetime | None], bytes]:
+    connector, country, key = registry
+    start = dumps({"registryId": connector, "country": country[:2]})[:-1].decode()
+
+    def write(source: _Source, event: str, changed_at: datetime | None) -> bytes:
+        pseudonym, version, published_at, published, _ = source
+        published_on = occurred_on = midnight_of(published_at)
+        occurred = published
+        if changed_at is not None:
+            occurred, occurred_on = changed_at.isoformat(), midnight_of(changed_at)
+        event_id = event_uuid(
+            key, f"{connector}|{pseudonym}", version, event, occurred, published
+        )
+        return (
+            f'{{"schemaVersion":"1","eventId":"{event_id}","eventType":"{event}",'
+            f'"occurredAt":"{occurred_on}","publishedAt":"{published_on}",'
+            f'"source":{start},"sourceEventId":"{pseudonym}"}}'
+        ).encode()
+
+    return write
+
+
+def _student_identifier(esi: str | None) -> bytes:
+    if esi is None:
+        raise NotFastError
+    usual = len(esi) <= _MAX_USUAL_LENGTH and _USUAL_ESI.fullmatch(esi)
+    if not usual and isinstance(parse_student_identifier(esi), str):
+        raise NotFastError
+    return dumps(esi)
+
+
+def _card_number(source: _Source, text: str | None, pic: str) -> bytes:
+    """Return the members up to the person's identifier. The number must end with ``pic``."""
+    native = source[-1]
+    number: CardNumber | str | None = native
+    if native is None or native.value != text:
+        number = parse_card_number(text or "")
+    if not isinstance(number, CardNumber) or number.pic != pic:
+        raise NotFastError
+    return f',"cardNumber":"{number.value}","personIdentifier":'.encode()
+
+
+def _term(start: date | None, end: date | None) -> bytes:
+    if type(end) is not date:
+        raise NotFastError
+    if start is None:
+        return f',"validUntil":"{end.isoformat()}"'.encode()
+    if type(start) is not date:
+        raise NotFastError
+    return f',"validFrom":"{start.isoformat()}","validUntil":"{end.isoformat()}"'.encode()
+
+
+def _days_of_card(issued: date | None, expires: date | None) -> bytes:
+    if type(issued) is not date or type(expires) is not date or expires < issued:
+        raise NotFastError
+    return f',"issuedAt":"{issued.isoformat()}","expiresAt":"{expires.isoformat()}"'.encode()
+
+
+def _holder(
+    full_name: str | None, given_name: str | None, family_name: str | None, email: str | None
+) -> bytes:
+    name = full_name or " ".join(filter(None, (given_name, family_name)))
+    if len(name) > student_card.MAX_TEXT_LENGTH:
+        raise NotFastError
+    named = b',"fullName":' + dumps(name) if name else b""
+    return named + b',"email":' + dumps(email) if email else named
+
+
+def _display_name(text: str | None) -> bytes:
+    if not text:
+        return b"}"
+    if len(text) > student_card.MAX_TEXT_LENGTH:
+        raise NotFastError
+    return b',"displayName":%b}' % dumps(text)
