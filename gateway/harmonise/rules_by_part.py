@@ -1,4 +1,4 @@
-"""Apply the rules for records to one part of a catalogue entry: its level, credits or texts.
+"""Apply the rules for records to one part of an entry or award: its level or its credits.
 
 The outcome for a part depends on few values of the record. So a program may remember it, and apply
 it to another record with the same values.
@@ -19,13 +19,14 @@ class JudgedPart(NamedTuple):
     """The outcome of the rules for the level or the credits of a record.
 
     ``values`` are those of the record after the rules. ``usual`` are the hours and months about
-    which no rule says anything, or ``None`` for any.
+    which no rule says anything, or ``None`` for any. ``later_issues`` follow those of other rules.
     """
 
     values: dict[str, Any]
     lookups: tuple[Lookup, ...]
     issues: tuple[Issue, ...]
     usual: UsualEffort | None = None
+    later_issues: tuple[Issue, ...] = ()
 
 
 def level_period(
@@ -46,29 +47,39 @@ def credit_period(
     return day and tables.judgements.credit_day(country, day)
 
 
-def judge_level(values: dict[str, Any], *, country: str, tables: Tables) -> JudgedPart:
-    """Apply the rules to the level of a catalogue entry. Raises :class:`RecordRefused`."""
+def judge_level(values: dict[str, Any], *, country: str, emits: str, tables: Tables) -> JudgedPart:
+    """Apply the rules to the level of an entry or award. Raises :class:`RecordRefused`."""
     work = RecordRules(country, tables)
     record = dict(values)
-    work.apply_level(record, "", record.get("valid_until"), award=False)
+    _apply_level(work, record, emits)
     return JudgedPart(record, tuple(work.lookups), tuple(work.issues))
+
+
+def _apply_level(work: RecordRules, record: dict[str, Any], emits: str) -> date | None:
+    """Apply the rules for levels, and return the day on which they read the tables."""
+    is_award = emits == "credential"
+    day: date | None = record.get("awarded_on" if is_award else "valid_until")
+    work.apply_level(record, "", day, award=is_award)
+    return day
 
 
 def judge_credits(
     values: dict[str, Any], *, country: str, emits: str, tables: Tables
 ) -> JudgedPart:
-    """Apply the rules to the credits of a catalogue entry, after those for its level.
+    """Apply the rules to the credits of an entry or award, after those for its level.
 
     The values state no hours and no months. Raises :class:`RecordRefused`.
     """
     work = RecordRules(country, tables)
     record = dict(values)
-    until = record.get("valid_until")
-    work.apply_level(record, "", until, award=False)
+    day = _apply_level(work, record, emits)
     work.lookups, work.issues = [], []
-    judged = work.apply_credits(record, "", until or record.get("valid_from"))
-    if judged and judged.credit and emits == "qualification":
-        work.check_size_of_cycle(record, judged.credit)
-    return JudgedPart(
-        record, tuple(work.lookups), tuple(work.issues), judged.usual if judged else None
-    )
+    judged = work.apply_credits(record, "", day or record.get("valid_from"))
+    lookups, issues = tuple(work.lookups), tuple(work.issues)
+    work.issues = []
+    if judged and judged.credit:
+        if record.get("micro") or record.get("kind") == "micro_credential":
+            work.check_size_of_micro_credential(judged.credit)
+        elif emits == "qualification" or record.get("kind") == "diploma":
+            work.check_size_of_cycle(record, judged.credit)
+    return JudgedPart(record, lookups, issues, judged.usual if judged else None, tuple(work.issues))
