@@ -9,7 +9,7 @@ use std::str;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyInt, PyList, PyString, PyTuple};
 
-use crate::json_places::{NOTHING, Node, Plan, Target};
+use crate::json_places::{NOTHING, Node, Target};
 use crate::json_string::{plain_length, unescape};
 
 /// A longer text is rare, so the ordinary way may read it.
@@ -22,7 +22,8 @@ const MAX_NUMBER_LENGTH: usize = 18;
 /// Up to this number of keys, comparing each pair is faster than sorting.
 const MAX_PAIRED_KEYS: usize = 32;
 
-type Found<'py> = Vec<Option<Bound<'py, PyAny>>>;
+type Wanted<'py> = Option<Bound<'py, PyAny>>;
+type Found<'py> = Vec<Wanted<'py>>;
 
 enum Scalar<'a> {
     Text(Cow<'a, str>),
@@ -45,13 +46,12 @@ struct Parser<'a, 'py> {
 }
 
 impl<'a, 'py> Parser<'a, 'py> {
-    fn document(&mut self, plan: &Plan) -> Option<Found<'py>> {
-        let mut found = vec![None; plan.size];
+    fn document(&mut self, wanted: &Node, mut found: Found<'py>) -> Option<Found<'py>> {
         self.skip_space();
         if self.peek()? != b'{' {
             return None;
         }
-        self.object(&plan.root, &mut found)?;
+        self.object(wanted, &mut found)?;
         self.skip_space();
         (self.position == self.text.len()).then_some(found)
     }
@@ -125,76 +125,41 @@ impl<'a, 'py> Parser<'a, 'py> {
 
     fn value(&mut self, target: Option<&Target>, found: &mut Found<'py>) -> Option<()> {
         match (target, self.peek()?) {
-            (None, b'{') => self.object(&NOTHING, found),
-            (None, b'[') => self.items(b']', |parser| parser.value(None, found)),
-            (None, _) => self.scalar().map(drop),
-            (Some(Target::Member(node)), b'{') => self.object(node, found),
-            (Some(Target::Member(_) | Target::Objects(..)), b'n') => self.scalar().map(drop),
-            (Some(Target::Value(slot)), byte) => {
-                *found.get_mut(*slot)? = match byte {
-                    b'{' => return None,
-                    b'[' => Some(self.list(Self::wanted_scalar)?),
-                    _ => self.wanted_scalar()?,
-                };
-                Some(())
-            }
-            (Some(Target::Objects(slot, plan)), b'[') => {
-                *found.get_mut(*slot)? = Some(self.list(|parser| parser.tuple(plan))?);
-                Some(())
-            }
-            (Some(Target::Anything(slot)), _) => {
-                *found.get_mut(*slot)? = self.anything()?;
-                Some(())
-            }
-            _ => None,
+            (Some(Target::Value(number)), _) => *found.get_mut(*number)? = self.wanted()?,
+            (Some(Target::Members(node)), b'{') => self.object(node, found)?,
+            (Some(Target::Members(_)), b'n') => drop(self.scalar()?),
+            (Some(Target::Members(_)), _) => return None,
+            (None, b'{') => self.object(&NOTHING, found)?,
+            (None, b'[') => self.items(b']', |parser| parser.value(None, found))?,
+            (None, _) => drop(self.scalar()?),
         }
+        Some(())
     }
 
-    /// Read any value as a Python object.
-    fn anything(&mut self) -> Option<Option<Bound<'py, PyAny>>> {
+    /// Read a value as a Python object. The inner `None` is a null.
+    fn wanted(&mut self) -> Option<Wanted<'py>> {
         Some(Some(match self.peek()? {
             b'{' => {
                 let members = PyDict::new(self.py);
-                self.members(|parser, key| members.set_item(key, parser.anything()?).ok())?;
+                self.members(|parser, key| members.set_item(key, parser.wanted()?).ok())?;
                 members.into_any()
             }
-            b'[' => self.list(Self::anything)?,
-            _ => return self.wanted_scalar(),
+            b'[' => {
+                let mut values = Vec::new();
+                self.items(b']', |parser| {
+                    values.push(parser.wanted()?);
+                    Some(())
+                })?;
+                PyList::new(self.py, values).ok()?.into_any()
+            }
+            _ => match self.scalar()? {
+                Scalar::Text(text) => PyString::new(self.py, &text).into_any(),
+                Scalar::Integer(number) => PyInt::new(self.py, number).into_any(),
+                Scalar::Boolean(flag) => PyBool::new(self.py, flag).to_owned().into_any(),
+                Scalar::Null => return Some(None),
+                Scalar::Fraction => return None,
+            },
         }))
-    }
-
-    /// Read a list. `item` reads an item.
-    fn list(
-        &mut self,
-        mut item: impl FnMut(&mut Self) -> Option<Option<Bound<'py, PyAny>>>,
-    ) -> Option<Bound<'py, PyAny>> {
-        let mut values = Vec::new();
-        self.items(b']', |parser| {
-            values.push(item(parser)?);
-            Some(())
-        })?;
-        Some(PyList::new(self.py, values).ok()?.into_any())
-    }
-
-    /// Read an object as the tuple of its wanted values.
-    fn tuple(&mut self, plan: &Plan) -> Option<Option<Bound<'py, PyAny>>> {
-        if self.peek()? != b'{' {
-            return None;
-        }
-        let mut found = vec![None; plan.size];
-        self.object(&plan.root, &mut found)?;
-        Some(Some(PyTuple::new(self.py, found).ok()?.into_any()))
-    }
-
-    /// Read a scalar as a Python object. The inner `None` is a null.
-    fn wanted_scalar(&mut self) -> Option<Option<Bound<'py, PyAny>>> {
-        Some(match self.scalar()? {
-            Scalar::Text(text) => Some(PyString::new(self.py, &text).into_any()),
-            Scalar::Integer(number) => Some(PyInt::new(self.py, number).into_any()),
-            Scalar::Boolean(flag) => Some(PyBool::new(self.py, flag).to_owned().into_any()),
-            Scalar::Null => None,
-            Scalar::Fraction => return None,
-        })
     }
 
     fn scalar(&mut self) -> Option<Scalar<'a>> {
@@ -295,19 +260,18 @@ fn are_unique(keys: &mut [&str]) -> bool {
     true
 }
 
-/// Read wanted places of JSON texts.
-///
-/// A place is a tuple of keys, for a scalar or a list of scalars. A pair of such a tuple and a
-/// sequence of places is a list of objects, which becomes a list of tuples. A pair of such a tuple
-/// and `None` is any value.
+/// Read wanted places of JSON texts. Each place is a tuple of keys.
 #[pyclass(frozen)]
-pub struct JsonReader(Plan);
+pub struct JsonReader {
+    wanted: Node,
+    size: usize,
+}
 
 #[pymethods]
 impl JsonReader {
     #[new]
-    fn new(places: &Bound<'_, PyAny>) -> PyResult<Self> {
-        Plan::of(places).map(JsonReader)
+    fn new(places: Vec<Vec<String>>) -> PyResult<Self> {
+        Ok(JsonReader { wanted: Node::of(&places)?, size: places.len() })
     }
 
     /// Return the values of the places and whether a text may hold invisible characters.
@@ -326,14 +290,13 @@ impl JsonReader {
             text,
             position: 0,
             nesting: 0,
-            keys: Vec::new(),
+            keys: Vec::with_capacity(64),
             may_hold_invisible: false,
         };
-        let Some(mut found) = parser.document(&self.0) else {
+        let Some(mut found) = parser.document(&self.wanted, vec![None; self.size]) else {
             return Ok(None);
         };
-        let may_hold_invisible = PyBool::new(py, parser.may_hold_invisible).to_owned();
-        found.push(Some(may_hold_invisible.into_any()));
+        found.push(Some(PyBool::new(py, parser.may_hold_invisible).to_owned().into_any()));
         PyTuple::new(py, found).map(Some)
     }
 }

@@ -3,32 +3,28 @@
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-/// What is wanted of the value of a key.
+/// What is wanted of the value of a key: the value, with its number in the result, or members.
 pub enum Target {
-    /// A scalar or a list of scalars, and its number in the result.
     Value(usize),
-    /// A member of the object.
-    Member(Node),
-    /// A list of objects, its number in the result, and the places inside each object.
-    Objects(usize, Plan),
-    /// Any value, and its number in the result.
-    Anything(usize),
+    Members(Node),
 }
 
 /// The wanted keys of an object, sorted by length and text.
 #[derive(Default)]
 pub struct Node(Vec<(String, Target)>);
 
-#[derive(Default)]
-pub struct Plan {
-    pub root: Node,
-    /// The number of places.
-    pub size: usize,
-}
-
 pub static NOTHING: Node = Node(Vec::new());
 
 impl Node {
+    /// Return the node of all places. Each place is a path of keys.
+    pub fn of(places: &[Vec<String>]) -> PyResult<Self> {
+        let mut root = Node::default();
+        for (number, path) in places.iter().enumerate() {
+            root.add(path, Target::Value(number)).map_err(PyValueError::new_err)?;
+        }
+        Ok(root)
+    }
+
     fn search(&self, key: &str) -> Result<usize, usize> {
         self.0.binary_search_by(|(name, _)| {
             name.len().cmp(&key.len()).then_with(|| name.as_str().cmp(key))
@@ -45,41 +41,18 @@ impl Node {
         let position = match self.search(key) {
             Ok(position) => position,
             Err(position) => {
-                let empty = Target::Member(Node::default());
+                let empty = Target::Members(Node::default());
                 self.0.insert(position, (key.clone(), empty));
                 position
             }
         };
         match &mut self.0[position].1 {
-            Target::Member(node) if !rest.is_empty() => node.add(rest, target),
-            Target::Member(node) if node.0.is_empty() => {
+            Target::Members(node) if !rest.is_empty() => node.add(rest, target),
+            Target::Members(node) if node.0.is_empty() => {
                 self.0[position].1 = target;
                 Ok(())
             }
             _ => Err("a place twice, or a place inside another place"),
         }
-    }
-}
-
-impl Plan {
-    pub fn of(places: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let mut plan = Plan::default();
-        for place in places.try_iter()? {
-            let place = place?;
-            let (path, target) = match place.extract::<Vec<String>>() {
-                Ok(path) => (path, Target::Value(plan.size)),
-                Err(_) => {
-                    let (path, inner): (Vec<String>, Option<Bound<'_, PyAny>>) = place.extract()?;
-                    let target = match inner {
-                        Some(places) => Target::Objects(plan.size, Plan::of(&places)?),
-                        None => Target::Anything(plan.size),
-                    };
-                    (path, target)
-                }
-            };
-            plan.root.add(&path, target).map_err(PyValueError::new_err)?;
-            plan.size += 1;
-        }
-        Ok(plan)
     }
 }

@@ -24,9 +24,9 @@ PLACES = (
     ("code",),
     ("credits", "value"),
     ("credits", "deep", "er"),
-    (("names",), (("lang",), ("text", "plain"), (("more",), (("a",),)))),
+    ("names",),
     ("fields",),
-    (("any",), None),
+    ("any",),
     ("",),
     ("é",),
 )
@@ -41,27 +41,16 @@ def reader(places: Any = PLACES) -> Any:
 
 
 def look_up(value: Any, places: Any) -> Any:
-    """Return the values of the places, or ``ORDINARY`` if one of them has an unexpected type."""
+    """Return the values of the places, or ``ORDINARY`` if one of them is not in an object."""
     found = []
     for place in places:
-        path, inner = (place, ...) if isinstance(place[0], str) else place
         member = value
-        for key in path:
+        for key in place:
             if member is None:
                 break
             if type(member) is not dict:
                 return ORDINARY
             member = member.get(key)
-        if inner is ...:
-            items = member if type(member) is list else [member]
-            if any(type(item) in {dict, list} for item in items):
-                return ORDINARY
-        elif inner is not None and member is not None:
-            if type(member) is not list or any(type(item) is not dict for item in member):
-                return ORDINARY
-            member = [look_up(item, inner) for item in member]
-            if ORDINARY in member:
-                return ORDINARY
         found.append(member)
     return tuple(found)
 
@@ -113,7 +102,7 @@ GOOD = {
     "code": "A-1",
     "credits": {"value": 120, "unit": "ECTS", "deep": {"er": True}, "rate": 7.5},
     "names": [
-        {"lang": "lv", "text": {"plain": "Ūdens"}, "more": [{"a": 1, "b": [1.5, [2]]}]},
+        {"lang": "lv", "text": {"plain": "Ūdens"}, "more": [{"a": 1, "b": ["x", [2]]}]},
         {"lang": "en", "text": {"plain": "Water / management"}, "more": []},
     ],
     "fields": ["0521", 4, None, True],
@@ -223,14 +212,11 @@ def nested(levels: int, inside: bytes = b"1") -> bytes:
         b'{"code":7.5}',
         b'{"code":7e2}',
         b'{"code":12345678901234567890}',
-        b'{"code":{"a":1}}',
-        b'{"code":[["a"]]}',
         b'{"credits":"120 ECTS"}',
         b'{"credits":[{"value":1}]}',
-        b'{"names":{"lang":"lv"}}',
-        b'{"names":["lv"]}',
-        b'{"names":[null]}',
         b'{"any":[1.5]}',
+        b'{"any":{"a":1,"a":2}}',
+        b'{"names":[{"a":1,"a":2}]}',
         nested(100),
         nested(101),
         nested(100_000),
@@ -257,13 +243,12 @@ def test_the_largest_numbers_keep_their_value() -> None:
 
 
 def test_a_reader_refuses_places_that_contradict_each_other() -> None:
-    for places in ([("a",), ("a",)], [("a",), ("a", "b")], [("a", "b"), ("a",)], [()],
-                   [(("a",), [("b",)]), ("a", "c")]):  # fmt: skip
+    for places in ([("a",), ("a",)], [("a",), ("a", "b")], [("a", "b"), ("a",)], [()]):
         with pytest.raises(ValueError, match="a place"):
             reader(places)
-    for places in (["a"], [1], [(("a",), 5)], None):
+    for wrong in (["a"], [1], [("a", 5)], None):
         with pytest.raises(TypeError):
-            reader(places)
+            reader(wrong)
 
 
 def test_a_reader_without_places_still_checks_the_text() -> None:
