@@ -29,11 +29,19 @@ from gateway.harmonise.mapping.rule_shapes import context_name, describe_source,
 from gateway.pipeline.fast_path import memory
 from gateway.pipeline.fast_path.memory import Memory
 from gateway.pipeline.fast_path.plan import Constant as ConstantPart
-from gateway.pipeline.fast_path.plan import Group, Plan, Presence, Remembered, Root, Written
+from gateway.pipeline.fast_path.plan import (
+    AWARD_DAYS,
+    Check,
+    Group,
+    Part,
+    Plan,
+    Presence,
+    Remembered,
+    Root,
+    Written,
+)
 
 RunFast = Callable[..., Any]
-TABLE_DAYS = ("valid_from", "valid_until", "starts_on", "ends_on")
-"""The fields whose days may decide which row of a table applies."""
 
 
 def split_steps(
@@ -44,13 +52,18 @@ def split_steps(
         group.name: [
             (position, step)
             for position, step in enumerate(steps)
-            if (*step.parents, step.name)[0] in group.fields
+            if _belongs(step, group)
         ]
         for group in plan.groups
     }
     positions = {position for found in grouped.values() for position, _ in found}
     own = [step for position, step in enumerate(steps) if position not in positions]
     return own, grouped
+
+
+def _belongs(step: FieldRule, group: Group) -> bool:
+    path = (*step.parents, step.name)
+    return any(".".join(path[:length]) in group.fields for length in range(1, len(path) + 1))
 
 
 def generate_fast(
@@ -89,13 +102,8 @@ class _FastWriter(CodeWriter):
             name: getattr(memory, name)
             for name in ("key_of_value", "key_of_list", "key_of_found", "key_of_mapped")
         }
-        # A group without rules has the same parts for each record.
-        empty = record_type(id="")
-        self.bound |= {
-            f"{group.name}_{part}": write(empty)
-            for group in plan.groups
-            for part, write in group.parts.items()
-        }
+        self._constants: dict[str, Any] = {}
+        """The values that are the same for each record, by the names that parts use."""
         for name in (
             *self.bound,
             "process",
@@ -113,6 +121,11 @@ class _FastWriter(CodeWriter):
         """Write the function for all steps of a kind of record."""
         own, grouped = split_steps(self._plan, steps)
         groups = [group for group in self._plan.groups if grouped[group.name]]
+        empty = self._record_type(id="")
+        for group in self._plan.groups:
+            if group not in groups:
+                for part, write in group.parts.items():
+                    self._constants[f"{group.name}_{part}"] = write(empty)
         with self.emit_block("def process(raw, node, context, root, prefix, hidden):"):
             self.emit('country = ""')
             self.emit("values, lookups, issues = {}, [], []")
@@ -125,31 +138,47 @@ class _FastWriter(CodeWriter):
             for group in groups:
                 self._emit_lookup(group, grouped[group.name], scope)
             self._emit_learning(groups)
-            variables |= {name: name for name in self._plan.group_parts}
+            variables |= {
+                name: repr(self._constants[name]) if name in self._constants else name
+                for name in self._plan.group_parts
+            }
             told = [self._emit_parts(group, variables) for group in groups]
-            told += [self._emit_presence(presence, variables) for presence in self._plan.presences]
+            told += [
+                self._emit_presence(presence, variables)
+                for presence in self._plan.presences
+                if self._constants.get(presence.fields[0], True)
+            ]
             for name, expression in self._plan.expressions.items():
                 variables[name] = f"({expression.format(**variables)})"
+            for check in self._plan.checks:
+                if not check.fields_of_record >= set(check.fields):
+                    self._emit_check(check, variables)
             self._emit_document(variables)
+            if self._plan.facts:
+                told.append(self._emit_facts(variables))
             self._emit_told(told)
 
     def _emit_rule(self, step: FieldRule, scope: Scope) -> None:
         """Write a rule. A value of the record itself stays in its variable."""
+        path = (*step.parents, step.name)
+        field = ".".join(path)
         if (
             scope.values != "values"
-            or step.parents
-            or is_shared(scope.shared_targets, (step.name,))
-            or isinstance(step.shape, Constant | ImpliedFramework)
+            or (step.parents and field not in self._plan.written_fields)
+            or is_shared(scope.shared_targets, path)
+            or field in self._variables
+            or isinstance(step.shape, ImpliedFramework)
         ):
             super()._emit_rule(step, scope)
             return
         self._emit_value(step.shape, scope)
-        self._variables[step.name] = self._value
+        self._variables[field] = self._value
 
     def _name_values(self, own: Sequence[FieldRule]) -> dict[str, str]:
         """Return the variables of all fields that the document or a check needs."""
-        names = {(*step.parents, step.name)[0] for step in own}
         variables = dict(self._variables)
+        paths = [(*step.parents, step.name) for step in own]
+        names = {".".join(path) if ".".join(path) in variables else path[0] for path in paths}
         for name in sorted(names - variables.keys()):
             variables[name] = self.unique_name(name)
             self.emit(f"{variables[name]} = values.get({name!r})")
@@ -162,8 +191,8 @@ class _FastWriter(CodeWriter):
             else:
                 with self.emit_block(f"if {variables[name]} is None:"):
                     self.emit(f"{variables[name]} = {default}")
-        for name in self._plan.written_fields:
-            variables.setdefault(name, "None")
+        for name in self._plan.written_fields - variables.keys():
+            variables[name], self._constants[name] = "None", None
         return variables
 
     def _emit_checks(self, variables: Mapping[str, str]) -> None:
@@ -188,9 +217,22 @@ class _FastWriter(CodeWriter):
                 f"if {hours} is not None and not ({hours}.is_finite() and {hours} > 0):"
             ):
                 self.emit("return None")
-        days = [variables.get(name, "None") for name in TABLE_DAYS]
-        self.emit(f"days = {', '.join(days)}")
-        self.emit("level_period, credits_period = periods(days[0], days[1])")
+        for check in self._plan.checks:
+            if variables.keys() >= set(check.fields):
+                self._emit_check(check, variables)
+        days = [variables.get(name, "None") for name in self._plan.days]
+        self.emit(f"days = ({', '.join(days)},)")
+        if self._plan.days == AWARD_DAYS:
+            self.emit("level_period, credits_period, list_period = award_periods(days[0])")
+        else:
+            self.emit("level_period, credits_period = periods(days[0], days[1])")
+
+    def _emit_check(self, check: Check, variables: Mapping[str, str]) -> None:
+        self._field = ""
+        test = self.bind(f"check_{check.test.__name__}", check.test)
+        values = [variables[name] for name in check.fields]
+        with self.emit_block(f"if not {test}({', '.join(values)}):"):
+            self.emit("return None")
 
     # groups
 
@@ -227,7 +269,7 @@ class _FastWriter(CodeWriter):
     def _emit_parts(self, group: Group, variables: Mapping[str, str]) -> str:
         """Write the variables of an entry, and return the one of what it tells."""
         told = f"{group.name}_told"
-        parts = [f"{group.name}_{part}" for part in group.parts]
+        parts = [f"{group.name}_{part}" for part in (*group.parts, *group.original_parts)]
         usual = ["usual"] if group.judge == "credits" else []
         self.emit(f"{', '.join((told, *usual, *parts))}, = {group.name}_entry")
         if usual:
@@ -303,18 +345,34 @@ class _FastWriter(CodeWriter):
 
     def _emit_document(self, variables: Mapping[str, str]) -> None:
         self.emit("# the document")
-        pieces = []
+        pieces: list[bytes | str] = []
         for part in self._plan.parts:
-            if isinstance(part, ConstantPart):
-                self._field = ""
-                pieces.append(self.bind("constant", part.json))
-            elif isinstance(part, Root):
-                pieces.append("root")
-            elif isinstance(part, Remembered):
-                pieces.append(f"{part.group}_{part.part}")
-            else:
-                pieces.append(self._emit_written(part, variables))
-        self.emit(f"document = join(({', '.join(pieces)})).replace(MARKER, prefix)")
+            piece = self._piece(part, variables)
+            if isinstance(piece, bytes) and pieces and isinstance(pieces[-1], bytes):
+                pieces[-1] += piece
+            elif piece:
+                pieces.append(piece)
+        self._field = ""
+        names = [
+            self.bind("constant", each) if isinstance(each, bytes) else each for each in pieces
+        ]
+        self.emit("document = join((")
+        self.lines += [f"        {name}," for name in names]
+        self.emit(")).replace(MARKER, prefix)")
+
+    def _piece(self, part: Part, variables: Mapping[str, str]) -> bytes | str:
+        """Return the bytes of a part, or the expression for them."""
+        if isinstance(part, ConstantPart):
+            return part.json
+        if isinstance(part, Root):
+            return "root"
+        if isinstance(part, Remembered):
+            name = f"{part.group}_{part.part}"
+            found: bytes = self._constants.get(name, b"")
+            return found if name in self._constants else name
+        if self._constants.keys() >= set(part.fields):
+            return part.write(*(self._constants[name] for name in part.fields))
+        return self._emit_written(part, variables)
 
     def _emit_required(self, variables: Mapping[str, str]) -> None:
         """Write the required parts that need no group, before anything is looked up."""

@@ -11,7 +11,10 @@ from typing import Any, Literal
 
 from gateway.records import Issue
 
-Period = Literal["", "level", "credits"]
+Period = Literal["", "level", "credits", "list"]
+CATALOGUE_DAYS = ("valid_from", "valid_until", "starts_on", "ends_on")
+AWARD_DAYS = ("awarded_on",)
+"""The fields whose days may decide which row of a table applies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,19 +34,33 @@ class Group:
     allows: Callable[[Any], bool] = lambda _record: True
     period: Period = ""
     judge: Period = ""
+    original_parts: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)
+    """Parts of the record before its institution is completed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Presence:
     """A rule about which fields a record has. Few combinations occur, and each is remembered.
 
-    ``fields`` name fields and parts of groups. ``judge`` gets whether each has a value. It returns
+    ``fields`` name fields and parts of groups. The first one decides whether the rule applies.
+    ``judge`` gets whether each has a value. It returns
     the issues, or raises an exception for a record that must go the ordinary way.
     """
 
     name: str
     fields: tuple[str, ...]
     judge: Callable[..., tuple[Issue, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A test of some values. A record for which it is false goes the ordinary way.
+
+    ``fields`` are as in :class:`Written`.
+    """
+
+    test: Callable[..., bool]
+    fields: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +100,16 @@ Part = Constant | Root | Remembered | Written
 
 
 @dataclass(frozen=True, slots=True)
+class Conclusion:
+    """What a record adds to its provenance, beside the values that records share."""
+
+    issues: Mapping[str, tuple[Issue, ...]]
+    """Issues by their place among the others: ``grade``, ``presence`` or ``document``."""
+    annex1: dict[str, bool]
+    quality_assurance: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """The parts of the documents of one kind of record, in their order."""
 
@@ -92,6 +119,13 @@ class Plan:
     checked: tuple[str, ...] = ()
     """Fields that are mapped for each record, beside those of the written parts."""
     presences: tuple[Presence, ...] = ()
+    checks: tuple[Check, ...] = ()
+    days: tuple[str, ...] = CATALOGUE_DAYS
+    """The fields whose days may decide which row of a table applies."""
+    facts: tuple[Written, ...] = ()
+    """Values beside those of the groups on which the provenance depends. They can be keys."""
+    conclude: Callable[..., Conclusion] | None = None
+    """Returns what the values of ``facts`` add to the provenance."""
     expressions: Mapping[str, str] = field(default_factory=dict)
     """Python expressions for the names in written parts that are no fields."""
 
@@ -99,11 +133,16 @@ class Plan:
     def written_fields(self) -> frozenset[str]:
         """The fields whose values the generated code maps for each record."""
         written = [part for part in self.parts if isinstance(part, Written)]
-        names = {name for part in written for name in part.fields}
-        names.update(self.checked, *(presence.fields for presence in self.presences))
+        readers = (*written, *self.presences, *self.checks, *self.facts)
+        names = {name for reader in readers for name in reader.fields}
+        names.update(self.checked, self.days if self.days == AWARD_DAYS else ())
         return frozenset(names) - self.expressions.keys() - self.group_parts
 
     @property
     def group_parts(self) -> frozenset[str]:
         """The names of the parts of all groups, in the form ``group_part``."""
-        return frozenset(f"{group.name}_{part}" for group in self.groups for part in group.parts)
+        return frozenset(
+            f"{group.name}_{part}"
+            for group in self.groups
+            for part in (*group.parts, *group.original_parts)
+        )
