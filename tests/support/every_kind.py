@@ -19,7 +19,17 @@ from gateway.records import RawRecord
 
 Format = Literal["json", "xml"]
 FORMATS: tuple[Format, ...] = ("json", "xml")
-KINDS = ("qualifications", "opportunities", "credentials", "statuses", "cards")
+KINDS = (
+    "qualifications",
+    "opportunities",
+    "credentials",
+    "statuses",
+    "cards",
+    "programmes",
+    "courses",
+    "awards",
+)
+"""The streams. The last three have the fields that most registries send, and no others."""
 ESI = "urn:schac:personalUniqueCode:int:esi:university.example:900000017"
 CARD = "4b171400-b51e-103d-8abc-001900000001"
 
@@ -158,12 +168,31 @@ esc_agreement: {from: agreed, basis: law}
 changed_at: changed
 """,
 }
+_RARE = ("accreditation", "micro", "parts", "issuer", "revoked", "further_information", "location")
+
+
+def _without_rare_fields(rules: str) -> str:
+    return "".join(
+        f"{line}\n"
+        for line in rules.partition("parts:\n")[0].splitlines()
+        if not line.startswith(_RARE)
+    )
+
+
+_RULES |= {
+    "programmes": _without_rare_fields(_RULES["qualifications"]),
+    "courses": _without_rare_fields(_RULES["opportunities"]),
+    "awards": _without_rare_fields(_RULES["credentials"]),
+}
 _EMITS = {
     "qualifications": "qualification",
     "opportunities": "learning_opportunity",
     "credentials": "credential",
     "statuses": "student_status",
     "cards": "card",
+    "programmes": "qualification",
+    "courses": "learning_opportunity",
+    "awards": "credential",
 }
 _BODY = {
     "name": "Jūras University",
@@ -277,6 +306,15 @@ ACCEPTED: dict[str, dict[str, Any]] = {
         "changed": "2026-03-01T14:00:00+02:00",
     },
 }
+_SAME = {"programmes": "qualifications", "courses": "opportunities", "awards": "credentials"}
+ACCEPTED |= {
+    name: {
+        key: value
+        for key, value in ACCEPTED[same].items()
+        if key not in {"reviews", "modules", "micro", "issuer", "revoked", "further"}
+    }
+    for name, same in _SAME.items()
+}
 """A payload of each stream that is accepted. Change a copy, see :func:`accepted`."""
 
 
@@ -303,7 +341,7 @@ def _connector_text(form: Format, country: str) -> str:
             .replace("EMITS", _EMITS[name])
             .replace("FORMAT", form)
             .replace("RECORDS", "items" if form == "json" else '"//record"')
-            .replace("ACHIEVED", always if name == "credentials" else "")
+            .replace("ACHIEVED", always if _EMITS[name] == "credential" else "")
         )
         rules = _RULES[name].replace("~", "." if form == "json" else "/")
         text += "".join(f"      {line}\n" for line in rules.splitlines())
