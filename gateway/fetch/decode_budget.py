@@ -20,6 +20,8 @@ BODY_BYTES = 4_000
 """The memory for the bytes of one step, apart from these bytes."""
 
 _JSON_CONTAINER, _JSON_OBJECT, _JSON_MEMBER, _JSON_ITEM, _JSON_TEXT = 80, 120, 40, 40, 56
+_MOST_PER_BYTE = 124
+"""The most that :func:`json_memory` counts for each byte, for ``{``, ``:`` and long characters."""
 _XML_NODE, _XML_ATTRIBUTE = 128, 240
 _CSV_ROW, _CSV_CELL = 232, 90
 _TWO_BYTES, _FOUR_BYTES = bytes(range(0xC4)), bytes(range(0xF0))
@@ -36,6 +38,8 @@ class DecodeBudget:
     memory: int = 600_000_000
     records: int = 1_000_000
     is_untouched: bool = True
+    _uncounted: bytes = b""
+    """A JSON value that certainly fits. It is counted before anything else is subtracted."""
 
     @classmethod
     def from_limits(cls, limits: Limits) -> DecodeBudget:
@@ -45,15 +49,31 @@ class DecodeBudget:
 
     def needs_count(self, size: int) -> bool:
         """Return whether a document of ``size`` bytes has to be counted before it is built."""
+        self._settle()
         is_small = self.is_untouched and size <= SMALL_DOCUMENT_BYTES
         self.is_untouched = False
         return not is_small
 
     def spend(self, memory: int, where: str) -> None:
         """Subtract memory; raise ``LIMIT_DECODED`` when the reply needs too much of it."""
+        self._settle()
         self.memory -= memory
         if self.memory < 0:
             raise too_large(where)
+
+    def spend_json(self, data: bytes, where: str) -> None:
+        """Subtract the memory of a JSON value; raise ``LIMIT_DECODED`` when it needs too much."""
+        if not self.needs_count(len(data)):
+            return
+        if _MOST_PER_BYTE * len(data) <= self.memory:
+            self._uncounted = data  # Counting takes as long as reading, and most replies are alone.
+        else:
+            self.spend(json_memory(data), where)
+
+    def _settle(self) -> None:
+        if self._uncounted:
+            self.memory -= json_memory(self._uncounted)
+            self._uncounted = b""
 
 
 def too_large(where: str) -> StreamHalted:

@@ -16,6 +16,7 @@ from gateway.config.requests import Cursor
 from gateway.errors import RetryLater, StreamError
 from gateway.fetch import paging
 from gateway.fetch.decode.chain import DecodedReply
+from gateway.fetch.decode.json_records import RecordFields
 from gateway.fetch.export import run_export
 from gateway.fetch.loops import LoopIteration
 from gateway.fetch.more_pages import listed_length, sign_of_more
@@ -49,6 +50,7 @@ class PageRequester:
     cursor: Cursor
     runner: RequestRunner
     client: RegistryClient
+    record_fields: RecordFields | None = None
     feed: str = ""
     warned: set[str] = field(default_factory=set)
     in_doubt: bool = False
@@ -193,6 +195,7 @@ class PageRequester:
             values,
             decode_steps=self.stream.decode,
             url=ask.url,
+            record_fields=self.record_fields,
             **more,
         )
 

@@ -41,7 +41,7 @@ from gateway.fetch.record_texts import (
     without_unreadable_texts,
 )
 from gateway.fetch.secrets import Secrets
-from gateway.fetch.selected_node import SelectedNode, note_rows
+from gateway.fetch.selected_node import SelectedNode, note_source
 from gateway.records import (
     INVALID_ID_PREFIX,
     MISSING_ID_PREFIX,
@@ -184,8 +184,7 @@ class RecordSelector:
         self._list.check_document(document, has_id, is_empty=not found)
         if len(found) == 1 and found[0].node is root and kind == "xml" and not has_id(root):
             self._list.refuse_single()
-        if document.row_numbers:
-            note_rows(found, document)
+        note_source(found, document)
         return [self._with_kept(item) for item in found] if self._stream.keep else found
 
     def _has_id(self, item: SelectedNode) -> bool:

@@ -16,6 +16,7 @@ from gateway.config.expressions.conditions import compile_values_condition, text
 from gateway.config.requests import Decode
 from gateway.errors import RetryLater, StreamError
 from gateway.fetch.decode.chain import DecodeChain, DecodedReply
+from gateway.fetch.decode.json_records import RecordFields
 from gateway.fetch.decode.namespaces import namespace_aliases, unify_namespaces
 from gateway.fetch.decode_budget import DecodeBudget
 from gateway.fetch.fault_text import (
@@ -53,6 +54,8 @@ class Attempt:
     fault: envelope.Fault | None = None
     proves_empty: bool = True
     signature: RequiredSignature | None = None
+    record_fields: RecordFields | None = None
+    """The value for :attr:`gateway.fetch.decode.chain.DecodeChain.record_fields`."""
     unsigned_fault: etree._Element | None = None
 
     def forget_reply(self) -> None:
@@ -102,6 +105,7 @@ class RuleClassifier:
             verify_envelope=lambda root: self._verify_envelope(root, attempt),
             signature=self._required_signature(attempt),
             record_path=self.record_path,
+            record_fields=attempt.record_fields,
             new_budget=partial(DecodeBudget.from_limits, self.protocol.limits),
         )
         reading = reader.read(reply)

@@ -16,6 +16,7 @@ from gateway.errors import RetryLater, StreamHalted
 from gateway.fetch import off_loop, request_builder
 from gateway.fetch.decode.chain import DecodedReply
 from gateway.fetch.decode.formats import DecodedDocument
+from gateway.fetch.decode.json_records import RecordFields
 from gateway.fetch.http.request_reply import (
     RegistryReply,
     RegistryRequest,
@@ -109,15 +110,18 @@ class RequestRunner:
         base: str | None = None,
         line: Connection | None = None,
         separator: str = ",",
+        record_fields: RecordFields | None = None,
     ) -> RequestResult:
         """Send a request until the registry answers, and return the decoded reply.
 
         ``url`` replaces the address of the request. The registry named this URL in an earlier
-        reply. Raise :class:`~gateway.errors.RetryLater` or :class:`~gateway.errors.StreamHalted`.
+        reply. :attr:`gateway.fetch.decode.chain.DecodeChain.record_fields` describes
+        ``record_fields``. Raise :class:`~gateway.errors.RetryLater` or
+        :class:`~gateway.errors.StreamHalted`.
         """
         template_filler = request_builder.TemplateFiller(self.client.secrets, separator)
         address = base or self.client.base
-        attempt = Attempt(sent=tuple(values.values()))
+        attempt = Attempt(sent=tuple(values.values()), record_fields=record_fields)
         outgoing = OutgoingRequests(self.connector, self.client, self.log_prefix, self._secure)
 
         line = line or self.client.line

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,8 +40,13 @@ class SelectedNode:
     """What cannot be read of the record, such as ``expand``. The gateway then rejects it."""
 
 
-def note_rows(items: Iterable[SelectedNode], document: DecodedDocument) -> None:
-    """Note the row of each record of a table."""
+def note_source(items: Sequence[SelectedNode], document: DecodedDocument) -> None:
+    """Note the bytes of each record that the document has, or its row in a table."""
+    if document.record_bodies:
+        for item, body in zip(items, document.record_bodies, strict=True):
+            item.body = body
+    if not document.row_numbers:
+        return
     file = document.name if is_storable(document.name) else ""
     numbers = {
         id(row): number for row, number in zip(document.root, document.row_numbers, strict=True)

@@ -30,6 +30,7 @@ from gateway.fetch.page_records import PageRecords
 from gateway.fetch.page_requester import HalveWindow, PageRequester, RestartWindow
 from gateway.fetch.pager_factory import streaming_record_path
 from gateway.fetch.read_position import ReadPosition, TimeWindow, decode_position, halve_window
+from gateway.fetch.record_fields import record_fields
 from gateway.fetch.record_selector import ExpressionCache, RecordSelector
 from gateway.fetch.refused_records import NOTHING_SKIPPED, RefusedRecords, SkippedRecords
 from gateway.fetch.registry_client import RegistryClient
@@ -135,7 +136,13 @@ class _StreamReader:
         self._cursor_zone = ZoneInfo(self._cursor.zone)
         self._refused = refused = RefusedRecords(where, self._cursor.scan)
         self._push = isinstance(block, Push)
-        self._requester = PageRequester(self._stream, self._cursor, self._runner, client)
+        self._requester = PageRequester(
+            self._stream,
+            self._cursor,
+            self._runner,
+            client,
+            record_fields(connector, self._stream),
+        )
         self._page_records = PageRecords(
             self._stream,
             self._selector,

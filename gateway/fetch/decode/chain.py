@@ -17,6 +17,7 @@ from gateway.fetch.charset import text_bytes
 from gateway.fetch.decode import containers, formats, multipart
 from gateway.fetch.decode.atom_feed import sort_oldest_first
 from gateway.fetch.decode.formats import CsvFormat, DecodedDocument
+from gateway.fetch.decode.json_records import RecordFields
 from gateway.fetch.decode.multipart import Multipart
 from gateway.fetch.decode.steps import (
     MULTIPART,
@@ -110,6 +111,8 @@ class DecodeChain:
     """With it, the chain returns only documents that this signature covers."""
     record_path: RecordPath | None = None
     """The path of the records when a large document may be cut into them while it streams."""
+    record_fields: RecordFields | None = None
+    """What the stream reads of a list in JSON, when its records may be read one by one."""
     new_budget: Callable[[], DecodeBudget] = DecodeBudget
     """Return the budget of memory for one reply."""
     _budget: DecodeBudget = field(init=False, default_factory=DecodeBudget)
@@ -270,15 +273,18 @@ class DecodeChain:
         if word == "json":
             chosen = options.json_ if options else None
             how = {"comments": chosen.comments, "lines": chosen.lines} if chosen else {}
+            bodies: list[bytes] = []
             root = formats.read_json(
                 body,
                 self.where,
                 transport=source.charset,
                 configured=configured,
                 budget=self._budget,
+                record_fields=self.record_fields,
+                record_bodies=bodies,
                 **how,
             )
-            return DecodedDocument("json", root, source.name)
+            return DecodedDocument("json", root, source.name, record_bodies=bodies)
         if word == "csv":
             return self._parse_csv(csv_format(options, configured), source)
         return self._parse_xml(str(word), configured, source, reading)

@@ -12,7 +12,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
@@ -22,7 +22,8 @@ from lxml import etree
 from gateway.config.expressions.strict_json import JsonRefused, load_json
 from gateway.errors import RetryLater, StreamHalted
 from gateway.fetch import charset, xml_parser
-from gateway.fetch.decode_budget import DecodeBudget, json_memory
+from gateway.fetch.decode.json_records import RecordFields, has_all_members, read_records
+from gateway.fetch.decode_budget import DecodeBudget
 from gateway.fetch.http.body import ReplyBody
 from gateway.fetch.streamed_records import StreamedRecords
 from gateway.records import MALFORMED_ROW_KEY
@@ -30,7 +31,6 @@ from gateway.records import MALFORMED_ROW_KEY
 MAX_CSV_CELL = 1_000_000
 MAX_CSV_ROW = 8_000_000
 LARGE_JSON_BYTES = 1_000_000
-_COLON, _ESCAPED = b":", b"\\u003"
 _decode = msgspec.json.Decoder().decode
 _REFUSALS = {"duplicate_key": "JSON_DUPLICATE_KEY", "number": "JSON_NUMBER"}
 _COMMENT = re.compile(r"^[^\S\n]*//[^\n]*$", re.MULTILINE)
@@ -53,6 +53,11 @@ class DecodedDocument:
     """The column names of a table, also when it has no rows."""
     row_numbers: tuple[int, ...] = ()
     """The number of each row of a table in its file."""
+    record_bodies: list[bytes] = field(default_factory=list)
+    """The bytes of each record of a list in JSON, if the records were read one by one.
+
+    Most records in ``root`` then have only the fields that the stream reads.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +80,16 @@ def read_json(
     comments: bool = False,
     lines: bool = False,
     budget: DecodeBudget | None = None,
+    record_fields: RecordFields | None = None,
+    record_bodies: list[bytes] | None = None,
 ) -> Any:
     """Return the JSON value of a body, or the list of its values when ``lines`` is set.
 
-    With ``lines``, each line holds one value. The charset is UTF-8 unless the connector names
-    another (``configured``); ``transport``, the charset of the HTTP header, only explains bytes
-    that are not UTF-8. Duplicate keys, NaN, infinity and trailing data raise an error. Raise
-    ``LIMIT_DECODED`` before a value is built for which the budget is too small.
+    With ``lines``, each line holds one value. With ``record_fields``, the records may be read one
+    by one, and ``record_bodies`` then receives their bytes. The charset is UTF-8 unless the
+    connector names another (``configured``); ``transport``, the charset of the HTTP header, only
+    explains bytes that are not UTF-8. Duplicate keys, NaN, infinity and trailing data raise an
+    error. Raise ``LIMIT_DECODED`` before a value is built for which the budget is too small.
     """
     xml_parser.reject_empty_or_html(body, where)
     if lines and not body.is_complete:
@@ -91,16 +99,16 @@ def read_json(
         )
     data = body.read()
     budget = budget or DecodeBudget()
-    if budget.needs_count(len(data)):
-        budget.spend(json_memory(data), where)
+    budget.spend_json(data, where)
     encoding = charset.json_encoding(data[: charset.HEAD_BYTES], configured, where)
-    if (
-        encoding.is_utf8
-        and not comments
-        and not lines
-        and (value := _decode_fast(data)) is not None
-    ):
-        return value
+    if encoding.is_utf8 and not comments and not lines:
+        if record_fields is not None and record_bodies is not None:
+            value, bodies = read_records(data, record_fields)
+            record_bodies += bodies
+            if bodies:
+                return value
+        if (value := _decode_fast(data)) is not None:
+            return value
     try:
         text = data[encoding.mark_size :].decode(encoding.codec)
     except UnicodeDecodeError as error:
@@ -122,16 +130,10 @@ def read_json(
 
 
 def _decode_fast(data: bytes) -> Any:
-    """Return the value of valid JSON, or ``None``; the strict reader then finds the error.
-
-    A decoded object keeps only one of two equal keys. The value written again then has fewer
-    colons than the source, so the count of colons detects duplicate keys.
-    """
-    if _ESCAPED in data:  # an escaped colon could hide the loss of another one
-        return None
+    """Return the value of valid JSON, or ``None``; the strict reader then finds the error."""
     try:
         value = _decode(data) if len(data) < LARGE_JSON_BYTES else _decode_large(data)
-        return value if orjson.dumps(value).count(_COLON) == data.count(_COLON) else None
+        return value if has_all_members(orjson.dumps(value), data) else None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError):
         return None
 
