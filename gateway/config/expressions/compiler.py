@@ -23,6 +23,7 @@ from lxml import etree
 from gateway.config.expressions import jmespath_compiler
 from gateway.config.expressions.growth import MAX_GROWTH, growth_of
 from gateway.config.expressions.json_paths import as_list, compile_json_path, parse_json_path
+from gateway.config.expressions.xml_walks import build_walk, walk_anywhere
 from gateway.config.expressions.xpath_cost import Cost, xpath_cost
 
 PayloadKind = Literal["xml", "json", "csv"]
@@ -128,6 +129,7 @@ _STEP = re.compile(
     rf"(?:(?P<prefix>{_NAME}):)?(?P<name>{_NAME})"
     rf"(?:\[@(?P<attribute>(?:{_NAME}:)?{_NAME})='(?P<value>[^']*)'\])?"
 )
+_ANYWHERE = re.compile(rf"//(?:(?P<prefix>{_NAME}):)?(?P<name>{_NAME})")
 _ATTRIBUTE = re.compile(rf"@(?:(?P<prefix>{_NAME}):)?(?P<name>{_NAME})")
 
 
@@ -180,6 +182,11 @@ def _compile_xpath(text: str, namespaces: Mapping[str, str]) -> CompiledExpressi
         # XPath's number() returns NaN for a text without a number. Only NaN differs from itself.
         return [] if result == "" or result != result else [result]  # noqa: PLR0124
 
+    if match := _ANYWHERE.fullmatch(text):
+        tag = _clark_name(match["prefix"], match["name"], namespaces)
+        return CompiledExpression(
+            text, "xml", walk_anywhere(tag, run), False, variables, _names_read(text)
+        )
     return CompiledExpression(text, "xml", run, False, variables, _names_read(text))
 
 
@@ -257,7 +264,7 @@ def _compile_direct_xpath(text: str, namespaces: Mapping[str, str]) -> tuple[Eva
         tags.append(
             (_clark_name(match["prefix"], match["name"], namespaces), key, match["value"] or "")
         )
-    return _build_walk(tags, attribute, own_text=own_text), (tuple(tags), attribute, own_text)
+    return build_walk(tags, attribute, own_text=own_text), (tuple(tags), attribute, own_text)
 
 
 def _split_steps(text: str) -> list[str]:
@@ -270,38 +277,6 @@ def _clark_name(prefix: str | None, name: str, namespaces: Mapping[str, str]) ->
     if prefix not in namespaces:
         raise _undefined_prefix(prefix, namespaces)
     return f"{{{namespaces[prefix]}}}{name}"
-
-
-def _build_walk(
-    tags: list[tuple[str, str | None, str]], attribute: str | None, *, own_text: bool
-) -> Evaluate:
-    if len(tags) == 1 and tags[0][1] is None and attribute is None and not own_text:
-        only = tags[0][0]
-        return lambda node, _context: list(node.iterchildren(only))
-    if not tags and attribute is not None:
-        return lambda node, _context: [] if (value := node.get(attribute)) is None else [value]
-
-    def run(node: Any, _context: Context) -> list[Any]:
-        nodes = [node]
-        for tag, key, value in tags:
-            if key is None:
-                nodes = [child for parent in nodes for child in parent.iterchildren(tag)]
-            else:
-                nodes = [
-                    child
-                    for parent in nodes
-                    for child in parent.iterchildren(tag)
-                    if child.get(key) == value
-                ]
-            if not nodes:
-                return nodes
-        if attribute is not None:
-            return [value for node in nodes if (value := node.get(attribute)) is not None]
-        if own_text:
-            return [node.text for node in nodes if node.text]
-        return nodes
-
-    return run
 
 
 def text_of(value: Any) -> str:

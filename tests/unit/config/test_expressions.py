@@ -76,6 +76,20 @@ def test_jmespath(text: str, found: list[Any]) -> None:
     assert compile_expression("json", text)(JSON) == found
 
 
+@pytest.mark.parametrize("text", ["//r:c", "//d", "//r:a", "//c", "//r:none", "//r:b", "//e"])
+def test_a_name_anywhere_equals_the_engine(text: str) -> None:
+    root = etree.fromstring(
+        '<!-- a --><r:a xmlns:r="urn:r"><r:b><r:c>1<r:c>2</r:c></r:c><d/><?p?><!-- b --></r:b>'
+        '<c/><r:c/><r:a><d xmlns="urn:r"/></r:a><e><e/></e></r:a><!-- c -->'
+    )
+    engine, walk = etree.XPath(text, namespaces=NS), compile_expression("xml", text, NS)
+    for node in root.iter("*"):
+        assert walk(node) == engine(node)
+    inside = root[0]
+    root.remove(inside)
+    assert walk(inside) == engine(inside)
+
+
 def test_column_may_have_any_name() -> None:
     assert compile_expression("csv", "Date de début (réelle)")({"Date de début (réelle)": "1"}) == [
         "1"
