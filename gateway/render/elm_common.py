@@ -173,6 +173,11 @@ def web_resource(url: str | None, style: ProfileStyle, place: bytes) -> bytes | 
     """Return a web resource, or ``None`` if the address is not valid http or https."""
     if not url or not is_web_address(url):
         return None
+    return checked_web_resource(url, style, place)
+
+
+def checked_web_resource(url: str, style: ProfileStyle, place: bytes) -> bytes:
+    """Return a web resource with an address that is valid http or https."""
     return b'{"id":"\0%b","type":"WebResource","%b":%b}' % (place, style.url, dumps(url))
 
 

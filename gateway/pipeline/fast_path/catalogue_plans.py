@@ -308,7 +308,11 @@ def _unusual_outcomes_member(style: ProfileStyle, items: Any) -> bytes:
 
 
 def _homepage_member(style: ProfileStyle, prefix: bytes, url: str | None) -> bytes:
-    return _nested(elm_common.homepage_member(url, style), prefix)
+    if not url:
+        return b""
+    # The rule has checked the address, because the field is a web address.
+    page = elm_common.checked_web_resource(url, style, b"homepage")
+    return b',"homepage":' + _nested(page, prefix)
 
 
 def _entry_requirement(prefix: bytes, text: LangMap | None) -> bytes:
