@@ -33,6 +33,6 @@ def all_fast_paths(processor: RecordProcessor) -> Iterator[tuple[type[Any], Fast
     """Yield the fast paths that a processor has built, with their types of record."""
     if processor.fast_paths is None:
         return
-    for built in processor.fast_paths._built.values():  # noqa: SLF001 - a test looks inside
+    for built in processor.fast_paths._built.values():
         if built.path is not None:
             yield built.kind.record, built.path

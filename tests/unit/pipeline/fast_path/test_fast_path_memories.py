@@ -96,7 +96,7 @@ def test_a_wrong_entry_is_found_by_its_first_record_and_ends_the_fast_path(
     [(_, path)] = all_fast_paths(processor)
     level = next(known for known in path.memories if known.name == "level")
     level.entries.clear()
-    make = level._make  # noqa: SLF001 - plants a defect
+    make = level._make
     monkeypatch.setattr(
         level,
         "_make",
@@ -123,7 +123,7 @@ def test_a_kind_of_which_most_records_are_not_fast_is_not_tried_for_a_while():
         nonlocal tried
         tried += 1
 
-    path._run = never  # noqa: SLF001 - stands for records that go the ordinary way
+    path._run = never
     raw = decode_raw(good.key, good.value, good.headers)
     for _ in range(5_000):
         assert path.process(raw, good.timestamp) is None
