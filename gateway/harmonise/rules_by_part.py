@@ -47,6 +47,14 @@ def credit_period(
     return day and tables.judgements.credit_day(country, day)
 
 
+def status_period(
+    tables: Tables, country: str, valid_from: date | None, valid_until: date | None
+) -> date | None:
+    """Return the day on which the rules read the level of an enrolment. Others give the same."""
+    day = valid_from or valid_until
+    return day and tables.judgements.level_day(country, day)
+
+
 def judge_level(values: dict[str, Any], *, country: str, emits: str, tables: Tables) -> JudgedPart:
     """Apply the rules to the level of an entry or award. Raises :class:`RecordRefused`."""
     work = RecordRules(country, tables)
@@ -61,6 +69,12 @@ def _apply_level(work: RecordRules, record: dict[str, Any], emits: str) -> date 
     day: date | None = record.get("awarded_on" if is_award else "valid_until")
     work.apply_level(record, "", day, award=is_award)
     return day
+
+
+def judge_status(values: dict[str, Any], *, country: str, tables: Tables) -> JudgedPart:
+    """Apply the rules to the level of an enrolment. Raises :class:`RecordRefused`."""
+    work = RecordRules(country, tables)
+    return JudgedPart(work.status(values), tuple(work.lookups), tuple(work.issues))
 
 
 def judge_credits(

@@ -25,6 +25,7 @@ from gateway.messages.topics import (
     REJECTIONS,
 )
 from gateway.observability import lookup_labels
+from gateway.pipeline.fast_path.fast_path import DocumentSettings
 from gateway.pipeline.fast_path.fast_paths import FastPaths
 from gateway.pipeline.processed_record import ProcessedRecord
 from gateway.pipeline.unmapped_notes import note_unmapped
@@ -77,7 +78,10 @@ class RecordProcessor:
         self._event_ids = EventIds(keys.secrets[0] if keys.secrets else b"")
         # While old pseudonym keys are configured, a record has tombstones beside its documents.
         usable = fast_path and not self._previous_keys
-        self.fast_paths = FastPaths(self._event_ids, loq_version) if usable else None
+        fast_settings = DocumentSettings(
+            self._event_ids, loq_version, self._audience_key
+        )
+        self.fast_paths = FastPaths(fast_settings) if usable else None
 
     def __call__(self, record: ConsumerRecord) -> ProcessedRecord:
         """Return the result of one raw record.
@@ -137,7 +141,7 @@ class RecordProcessor:
         if raw.body is None:
             return self._delete(raw, stream)
         fast = self.fast_paths.find(harmoniser, raw) if self.fast_paths else None
-        if fast is not None and (result := fast.process(raw)) is not None:
+        if fast is not None and (result := fast.process(raw, record.timestamp)) is not None:
             if fast.trials:
                 ordinary = self._process_in_steps(record, raw, harmoniser, stream)
                 return fast.compare(result, ordinary)

@@ -92,7 +92,7 @@ def add_fields(node: Node, **fields: Any) -> Node:
 
 def student_status(record: StudentStatus, source: EventSource) -> bytes | Rejected:
     """Return one enrolment with all its fields as JSON, or a rejection if a field is invalid."""
-    esi, institution = _esi(record.holder.esi), _institution_identifiers(record.institution)
+    esi, institution = _esi(record.holder.esi), institution_identifiers(record.institution)
     if isinstance(esi, Rejected):
         return esi
     if "pic" not in institution:
@@ -108,26 +108,38 @@ def student_status(record: StudentStatus, source: EventSource) -> bytes | Reject
             reason="dates_out_of_order",
             detail="valid_until lies before valid_from",
         )
-    event = "ended" if record.ended else "activated" if record.active else "updated"
-    node = _envelope(source, f"student.status.{event}", record.changed_at)
-    node |= {
-        "esi": esi,
-        "institution": institution,
-        "status": "ACTIVE" if record.active and not record.ended else "INACTIVE",
-    }
+    node = _envelope(source, event_of_status(record), record.changed_at)
+    node |= {"esi": esi, "institution": institution, "status": state_of_status(record)}
     add_fields(
         node,
         validFrom=record.valid_from and record.valid_from.isoformat(),
         validUntil=record.valid_until.isoformat(),
-        academicLevel=ACADEMIC_LEVELS.get(record.eqf_level or 0)
-        if record.degree_programme
-        else None,
-        eqfLevel=record.eqf_level if record.eqf_level in range(5, 9) else None,
+        **levels_of_status(record),
         fullName=_if_it_fits(_full_name(record.holder)),
         email=record.holder.email,
     )
     node["escAgreement"] = True
     return dumps(node)
+
+
+def event_of_status(record: StudentStatus) -> str:
+    """Return the type of the event that an enrolment is."""
+    event = "ended" if record.ended else "activated" if record.active else "updated"
+    return f"student.status.{event}"
+
+
+def state_of_status(record: StudentStatus) -> str:
+    """Return the state of an enrolment as its document contains it."""
+    return "ACTIVE" if record.active and not record.ended else "INACTIVE"
+
+
+def levels_of_status(record: StudentStatus) -> dict[str, str | int | None]:
+    """Return the members for the level of a programme. A member without a value is left out."""
+    level = record.eqf_level
+    return {
+        "academicLevel": ACADEMIC_LEVELS.get(level or 0) if record.degree_programme else None,
+        "eqfLevel": level if level in range(5, 9) else None,
+    }
 
 
 def card(record: Card, source: EventSource) -> bytes | Rejected:
@@ -147,14 +159,13 @@ def card(record: Card, source: EventSource) -> bytes | Rejected:
         return rejection("card", "issued_on" if issued is None else "expires_on")
     if record.active is None and record.event == "updated":
         return rejection("card", "active")
-    active = record.active if record.active is not None else record.event in ACTIVATING_EVENTS
     if problem := _card_problem(record, number.pic, issued, expires):
         return problem
     node = _envelope(source, f"card.{record.event}", record.changed_at) | {
         "cardNumber": number.value,
         "personIdentifier": esi,
         "issuerIdentifier": number.pic,
-        "cardStatusType": "ACTIVE" if active else "INACTIVE",
+        "cardStatusType": state_of_card(record),
         "cardType": record.card_type,
         "issuedAt": issued.isoformat(),
         "expiresAt": expires.isoformat(),
@@ -167,8 +178,14 @@ def card(record: Card, source: EventSource) -> bytes | Rejected:
     return dumps(node)
 
 
+def state_of_card(record: Card) -> str:
+    """Return the state of a card as its document contains it."""
+    active = record.active if record.active is not None else record.event in ACTIVATING_EVENTS
+    return "ACTIVE" if active else "INACTIVE"
+
+
 def _card_problem(record: Card, pic: str, issued: date, expires: date) -> Rejected | None:
-    stated = _institution_identifiers(record.issuer).get("pic")
+    stated = institution_identifiers(record.issuer).get("pic")
     if stated is None:
         return rejection("card", "issuer.identifiers.pic")
     if stated != pic:
@@ -207,7 +224,7 @@ def credential_pointer(
     """
     if not record.holder_consent:
         return None
-    esi, awarding_body = _esi(record.holder.esi), _institution_identifiers(record.awarding_body)
+    esi, awarding_body = _esi(record.holder.esi), institution_identifiers(record.awarding_body)
     if record.awarded_on is None:
         return _no_pointer("awarded_on", "a date of award")
     if isinstance(esi, Rejected):
@@ -337,7 +354,7 @@ def _esi(esi: str | None) -> str | Rejected:
     return esi
 
 
-def _institution_identifiers(body: Organisation | None) -> Mapping[str, str]:
+def institution_identifiers(body: Organisation | None) -> Mapping[str, str]:
     """Return the well-formed identifiers of an institution by field name."""
     return _well_formed_identifiers(tuple(body.identifiers.items())) if body else {}
 

@@ -27,6 +27,7 @@ Told = tuple[tuple[int, tuple[Lookup, ...], tuple[Issue, ...]], ...]
 """What a group adds to the provenance: lookups and issues, each with their place."""
 _AFTER_RULES = {
     "level": 1_000_001,
+    "status": 1_000_001,
     "credits": 1_000_002,
     "grade": 1_000_003,
     "presence": 1_000_004,
@@ -74,6 +75,10 @@ class EntryMaker:
                 self._periods.clear()
             self._periods[days] = found
         return found
+
+    def status_period(self, valid_from: date | None, valid_until: date | None) -> date | None:
+        """Return a day with the same answers of the tables for an enrolment as these days."""
+        return rules_by_part.status_period(self._tables, self._country, valid_from, valid_until)
 
     def group_maker(
         self,
@@ -136,6 +141,8 @@ class EntryMaker:
             return rules_by_part.judge_level(
                 values, country=self._country, emits=self._emits, tables=self._tables
             )
+        if rule == "status":
+            return rules_by_part.judge_status(values, country=self._country, tables=self._tables)
         return rules_by_part.judge_credits(
             values, country=self._country, emits=self._emits, tables=self._tables
         )

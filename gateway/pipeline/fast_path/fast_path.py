@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 
-from gateway.config.connector import Stream
+from gateway.config.connector import Connector, Stream
 from gateway.config.target_fields import find_target
 from gateway.harmonise.compiled_stream import CompiledKind, CompiledStream
 from gateway.harmonise.harmoniser import Harmoniser
@@ -18,13 +18,14 @@ from gateway.harmonise.record_rules import is_suspect
 from gateway.messages.cloudevents import DocumentHeaderEncoder
 from gateway.messages.event_ids import EventIds
 from gateway.messages.outgoing import OutgoingRecord
-from gateway.pipeline.fast_path import catalogue_plans
+from gateway.pipeline.fast_path import catalogue_plans, student_card_plans
 from gateway.pipeline.fast_path.entries import EntryMaker
 from gateway.pipeline.fast_path.generator import generate_fast, split_steps
 from gateway.pipeline.fast_path.memory import Entry, Memory, NotFastError, Trials
 from gateway.pipeline.fast_path.plan import Plan
+from gateway.pipeline.fast_path.student_card_plans import Registry
 from gateway.pipeline.processed_record import ProcessedRecord
-from gateway.records import RawRecord
+from gateway.records import MALFORMED_ROW_KEY, RawRecord
 from gateway.render.elm_common import ID_PREFIX_MARKER
 from gateway.render.record_ids import iri_writer
 from gateway.render.render import document_of
@@ -46,7 +47,7 @@ class FastPath:
 
     def __init__(
         self,
-        run: Callable[[RawRecord], ProcessedRecord | None],
+        run: Callable[[RawRecord, int], ProcessedRecord | None],
         memories: tuple[Memory, ...],
         trials: Trials,
         source: str,
@@ -60,13 +61,16 @@ class FastPath:
         """How often the results differed. Each one is a defect of the gateway."""
         self._tried = self._fast = 0
 
-    def process(self, raw: RawRecord) -> ProcessedRecord | None:
-        """Return the result of a record, or ``None`` if the fast path does not know it."""
+    def process(self, raw: RawRecord, timestamp: int) -> ProcessedRecord | None:
+        """Return the result of a record, or ``None`` if the fast path does not know it.
+
+        ``timestamp`` is the time of the raw record on its topic, in milliseconds.
+        """
         tried = self._tried = self._tried + 1
         if (tried > _TRIAL or self.differences) and not self._is_worth_trying():
             return None
         try:
-            result = self._run(raw)
+            result = self._run(raw, timestamp)
         except Exception:  # noqa: BLE001 - the ordinary way decides about each record that differs
             result = None
         if result is not None:
@@ -118,6 +122,16 @@ def _are_equal(one: ProcessedRecord, other: ProcessedRecord) -> bool:
     return compared(one) == compared(other)
 
 
+class DocumentSettings(NamedTuple):
+    """The settings of a worker on which documents and their headers depend."""
+
+    event_ids: EventIds
+    loq_version: str
+    """The ELM version of catalogue entries."""
+    audience_key: bytes
+    """The key of pseudonyms on the student-card topics."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Surroundings:
     """What the fast path of a kind of record is built from."""
@@ -131,17 +145,14 @@ class _Surroundings:
 
 
 def build_fast_path(
-    harmoniser: Harmoniser, stream: str, kind: CompiledKind, event_ids: EventIds, version: str
+    harmoniser: Harmoniser, stream: str, kind: CompiledKind, settings: DocumentSettings
 ) -> FastPath | None:
-    """Return the fast path of a kind of record, or ``None`` if there is none.
-
-    ``version`` is the ELM version of catalogue entries.
-    """
+    """Return the fast path of a kind of record, or ``None`` if there is none."""
     compiled = harmoniser.compiled_stream(stream)
-    make_plan = catalogue_plans.PLANS.get(kind.emits)
+    plan = _plan(harmoniser.connector, kind.emits, settings)
     if (
         compiled is None
-        or make_plan is None
+        or plan is None
         or compiled.payload == "xml"
         or compiled.find_country is not None
         or kind.judge is not None
@@ -149,14 +160,23 @@ def build_fast_path(
         or harmoniser.tables is None
     ):
         return None
-    plan = make_plan(version)
     around = _Surroundings(
         harmoniser, stream, harmoniser.connector.streams[stream], compiled, kind, plan
     )
     try:
-        return _build(around, event_ids)
+        return _build(around, settings.event_ids)
     except NotFastError:
         return None
+
+
+def _plan(connector: Connector, emits: str, settings: DocumentSettings) -> Plan | None:
+    """Return the plan of the documents of a type of record, or ``None`` if there is none."""
+    if make_entry := catalogue_plans.PLANS.get(emits):
+        return make_entry(settings.loq_version)
+    if make_event := student_card_plans.PLANS.get(emits):
+        registry = Registry(connector.connector, connector.country, settings.audience_key)
+        return make_event(registry)
+    return None
 
 
 def _build(around: _Surroundings, event_ids: EventIds) -> FastPath:
@@ -169,6 +189,7 @@ def _build(around: _Surroundings, event_ids: EventIds) -> FastPath:
         "known_told": told.entries.get,
         "learn_told": lambda key: told.learn(key, *key),
         "periods": maker.periods,
+        "status_period_of": maker.status_period,
         "is_suspect": is_suspect,
         "join": b"".join,
         "MARKER": ID_PREFIX_MARKER,
@@ -213,23 +234,25 @@ def _is_in_higher_education(steps: tuple[FieldRule, ...]) -> bool:
 
 def _runner(
     around: _Surroundings, process: Callable[..., ProcessedRecord | None]
-) -> Callable[[RawRecord], ProcessedRecord | None]:
+) -> Callable[[RawRecord, int], ProcessedRecord | None]:
     """Return the function that parses a raw record and runs the generated function."""
     harmoniser, compiled = around.harmoniser, around.compiled
     parse, hidden = compiled.parse_payload, compiled.may_hold_invisible_text
     context_of, variables = compiled.context, compiled.variables
+    is_table = compiled.payload == "csv"
     root_of = iri_writer(around.harmoniser.connector.connector, around.stream.iri)
+    identify = around.plan.identify
 
-    def run(raw: RawRecord) -> ProcessedRecord | None:
+    def run(raw: RawRecord, timestamp: int) -> ProcessedRecord | None:
         native_id = raw.native_id
         if raw.change_time_problem or raw.corrects_event_id:
             return None
         if (raw.context or native_id[0] == "?") and harmoniser.reject_unidentified(raw):
             return None
         node = parse(raw)
-        if type(node) is not dict:
+        if type(node) is not dict or (is_table and MALFORMED_ROW_KEY in node):
             return None
-        root, prefix = root_of(native_id)
+        root, prefix = root_of(native_id) if identify is None else identify(raw, timestamp)
         context = context_of(raw) if variables else _NO_CONTEXT
         return process(raw, node, context, root, prefix, hidden(raw))
 

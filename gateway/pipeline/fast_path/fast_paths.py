@@ -7,8 +7,7 @@ from typing import NamedTuple
 from gateway.harmonise.compiled_stream import CompiledKind
 from gateway.harmonise.harmoniser import Harmoniser
 from gateway.harmonise.providers import Providers
-from gateway.messages.event_ids import EventIds
-from gateway.pipeline.fast_path.fast_path import FastPath, build_fast_path
+from gateway.pipeline.fast_path.fast_path import DocumentSettings, FastPath, build_fast_path
 from gateway.records import RawRecord
 
 
@@ -19,14 +18,10 @@ class _Built(NamedTuple):
 
 
 class FastPaths:
-    """The fast paths of all kinds of records. Each one is built for its first record.
+    """The fast paths of all kinds of records. Each one is built for its first record."""
 
-    ``loq_version`` is the ELM version of catalogue entries.
-    """
-
-    def __init__(self, event_ids: EventIds, loq_version: str) -> None:
-        self._event_ids = event_ids
-        self._loq_version = loq_version
+    def __init__(self, settings: DocumentSettings) -> None:
+        self._settings = settings
         self._built: dict[int, _Built] = {}
 
     def find(self, harmoniser: Harmoniser, raw: RawRecord) -> FastPath | None:
@@ -37,7 +32,7 @@ class FastPaths:
             return None
         built = self._built.get(id(kind))
         if built is None or built.providers is not harmoniser.providers:
-            path = build_fast_path(harmoniser, raw.stream, kind, self._event_ids, self._loq_version)
+            path = build_fast_path(harmoniser, raw.stream, kind, self._settings)
             # The entry keeps the kind, so no other object can get its id.
             built = self._built[id(kind)] = _Built(kind, harmoniser.providers, path)
         return built.path

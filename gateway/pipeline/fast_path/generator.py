@@ -31,6 +31,7 @@ from gateway.pipeline.fast_path.memory import Memory
 from gateway.pipeline.fast_path.plan import Constant as ConstantPart
 from gateway.pipeline.fast_path.plan import (
     AWARD_DAYS,
+    STATUS_DAYS,
     Check,
     Group,
     Part,
@@ -197,8 +198,8 @@ class _FastWriter(CodeWriter):
 
     def _emit_checks(self, variables: Mapping[str, str]) -> None:
         """Write the rules about values of this record: R6, R9 and R17."""
-        with self.emit_block(f"if not {variables['title']}:"):
-            self.emit("return None")
+        if "title" in variables:
+            self._emit_text_checks(variables)
         for first, last in (("valid_from", "valid_until"), ("starts_on", "ends_on")):
             begin, end = variables.get(first, "None"), variables.get(last, "None")
             if "None" not in (begin, end):
@@ -206,11 +207,6 @@ class _FastWriter(CodeWriter):
                     f"if {begin} is not None and {end} is not None and {begin} > {end}:"
                 ):
                     self.emit("return None")
-        for name in ("title", "description"):
-            if variables.get(name, "None") != "None":
-                self.emit(f"for text in ({variables[name]} or EMPTY).values():")
-                with self.emit_block("    if not text.isascii() and is_suspect(text):"):
-                    self.emit("    return None")
         hours = variables.get("workload_hours", "None")
         if hours != "None":
             with self.emit_block(
@@ -224,8 +220,19 @@ class _FastWriter(CodeWriter):
         self.emit(f"days = ({', '.join(days)},)")
         if self._plan.days == AWARD_DAYS:
             self.emit("level_period, credits_period, list_period = award_periods(days[0])")
+        elif self._plan.days == STATUS_DAYS:
+            self.emit("status_period = status_period_of(*days)")
         else:
             self.emit("level_period, credits_period = periods(days[0], days[1])")
+
+    def _emit_text_checks(self, variables: Mapping[str, str]) -> None:
+        with self.emit_block(f"if not {variables['title']}:"):
+            self.emit("return None")
+        for name in ("title", "description"):
+            if variables.get(name, "None") != "None":
+                self.emit(f"for text in ({variables[name]} or EMPTY).values():")
+                with self.emit_block("    if not text.isascii() and is_suspect(text):"):
+                    self.emit("    return None")
 
     def _emit_check(self, check: Check, variables: Mapping[str, str]) -> None:
         self._field = ""
@@ -358,7 +365,7 @@ class _FastWriter(CodeWriter):
         ]
         self.emit("document = join((")
         self.lines += [f"        {name}," for name in names]
-        self.emit(")).replace(MARKER, prefix)")
+        self.emit("))" if self._plan.identify else ")).replace(MARKER, prefix)")
 
     def _piece(self, part: Part, variables: Mapping[str, str]) -> bytes | str:
         """Return the bytes of a part, or the expression for them."""

@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from gateway.records import Issue
+from gateway.records import Issue, RawRecord
 
-Period = Literal["", "level", "credits", "list"]
+Period = Literal["", "level", "credits", "list", "status"]
 CATALOGUE_DAYS = ("valid_from", "valid_until", "starts_on", "ends_on")
 AWARD_DAYS = ("awarded_on",)
+STATUS_DAYS = ("valid_from", "valid_until")
 """The fields whose days may decide which row of a table applies."""
 
 
@@ -128,6 +129,12 @@ class Plan:
     """Returns what the values of ``facts`` add to the provenance."""
     expressions: Mapping[str, str] = field(default_factory=dict)
     """Python expressions for the names in written parts that are no fields."""
+    identify: Callable[[RawRecord, int], tuple[bytes, Any]] | None = None
+    """Returns the key of a raw record and a value that expressions call ``prefix``.
+
+    The number is the time of the raw record on its topic, in milliseconds. Without this function,
+    the key is the IRI of the record, and ``prefix`` is that of its nodes.
+    """
 
     @property
     def written_fields(self) -> frozenset[str]:

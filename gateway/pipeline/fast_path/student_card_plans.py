@@ -18,7 +18,14 @@ from gateway.identifiers import CardNumber, parse_card_number, parse_student_ide
 from gateway.messages.cloudevents import midnight_of
 from gateway.messages.topics import CARDS_TOPIC, STUDENT_STATUS_TOPIC
 from gateway.pipeline.fast_path.memory import NotFastError
-from gateway.pipeline.fast_path.plan import Constant, Group, Plan, Remembered, Written
+from gateway.pipeline.fast_path.plan import (
+    STATUS_DAYS,
+    Constant,
+    Group,
+    Plan,
+    Remembered,
+    Written,
+)
 from gateway.records import Card, RawRecord
 from gateway.render import student_card
 from gateway.render.record_ids import event_uuid, pseudonym_key
@@ -70,6 +77,7 @@ def status_plan(registry: Registry) -> Plan:
         checked=("id", "holder.pseudonym"),
         expressions={"source": "prefix"},
         identify=identify,
+        days=STATUS_DAYS,
     )
 
 
@@ -118,9 +126,7 @@ def _status() -> Group:
             "event": student_card.event_of_status,
             "state": lambda record: _members(status=student_card.state_of_status(record)),
         },
-        allows=lambda record: (
-            record.esc_agreement and (record.active is not None or record.ended)
-        ),
+        allows=lambda record: record.esc_agreement and (record.active is not None or record.ended),
     )
 
 
@@ -210,9 +216,7 @@ def _envelope_writer(registry: Registry) -> Callable[[_Source, str, datetime | N
         occurred = published
         if changed_at is not None:
             occurred, occurred_on = changed_at.isoformat(), midnight_of(changed_at)
-        event_id = event_uuid(
-            key, f"{connector}|{pseudonym}", version, event, occurred, published
-        )
+        event_id = event_uuid(key, f"{connector}|{pseudonym}", version, event, occurred, published)
         return (
             f'{{"schemaVersion":"1","eventId":"{event_id}","eventType":"{event}",'
             f'"occurredAt":"{occurred_on}","publishedAt":"{published_on}",'
