@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from gateway.config.expressions.compiler import is_element
+
 MAX_ENTRIES = 10_000
 MAX_KEY_CHARACTERS = 2_000
 """The length of the texts of a key, at most. It limits the memory that a registry can fill."""
@@ -81,7 +83,30 @@ def key_of_list(found: Any) -> Any:
 
 def key_of_found(found: list[Any]) -> tuple[Any, ...]:
     """Return the values that an expression selects as a part of a key."""
-    return tuple([value if type(value) is str else key_of_value(value) for value in found])
+    return tuple([value if type(value) is str else _key_of_one(value) for value in found])
+
+
+def key_of_element(found: Any) -> str | None:
+    """Return the text of a single XML element without children as a part of a key."""
+    if found is None:
+        return None
+    if type(found) is list or len(found):
+        raise NotFastError
+    return found.text or ""
+
+
+def key_of_elements(found: Any) -> tuple[str | None, ...] | None:
+    """Return the texts of XML elements of one name as a part of a key."""
+    if found is None:
+        return None
+    elements = found if type(found) is list else [found]
+    if not elements:  # the element above occurs several times
+        raise NotFastError
+    return tuple([key_of_element(element) for element in elements])
+
+
+def _key_of_one(value: Any) -> Any:
+    return key_of_element(value) if is_element(value) else key_of_value(value)
 
 
 def key_of_mapped(value: Any) -> Any:
