@@ -164,6 +164,10 @@ class Providers:
         """
         return self._known(body).completed
 
+    def quality_of(self, body: Organisation) -> BodyQuality:
+        """Return what the providers say about the quality assurance of a body."""
+        return self._known(body).quality
+
     def assess_award(
         self,
         body: Organisation | None,

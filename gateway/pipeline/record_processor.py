@@ -79,7 +79,7 @@ class RecordProcessor:
         # While old pseudonym keys are configured, a record has tombstones beside its documents.
         usable = fast_path and not self._previous_keys
         fast_settings = DocumentSettings(
-            self._event_ids, loq_version, self._audience_key
+            self._event_ids, loq_version, self._audience_key, self._id_key
         )
         self.fast_paths = FastPaths(fast_settings) if usable else None
 

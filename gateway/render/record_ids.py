@@ -78,6 +78,23 @@ def person_iri(key: bytes, connector: str, native_id: str, template: str | None)
     return f"urn:uuid:{_uuid(digest, 8)}"
 
 
+def person_iri_writer(
+    key: bytes, connector: str, template: str | None
+) -> Callable[[str], tuple[bytes, bytes]]:
+    """Return a function from a native id to the IRI of a record about a person and a prefix.
+
+    Both are JSON without quotes, as :func:`person_iri` and :func:`node_id_prefix` give them.
+    """
+    if template:
+        return iri_writer(connector, template)
+
+    def write(native_id: str) -> tuple[bytes, bytes]:
+        root = person_iri(key, connector, native_id, None).encode()
+        return root, root + b"#"
+
+    return write
+
+
 def node_id_prefix(root: str) -> bytes:
     """Return the prefix of node ids inside the document ``root``, as JSON without quotes.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from collections.abc import Mapping as ReadOnly
 from datetime import date
@@ -12,6 +13,7 @@ from msgspec.structs import replace
 from gateway.config.countries import state_of
 from gateway.config.mapping_tables import InstitutionList, InstitutionRow, Mapping
 from gateway.config.table_sources import short_source
+from gateway.harmonise.tables.table_periods import day_after
 from gateway.identifiers import is_national_scheme, normalise_identifier
 from gateway.records import (
     Card,
@@ -57,7 +59,7 @@ class _Listed(NamedTuple):
 class Institutions:
     """An immutable view of the lists of institutions of all mapping files."""
 
-    __slots__ = ("_cache", "_listed", "schemes")
+    __slots__ = ("_cache", "_changing_days", "_listed", "schemes")
 
     def __init__(self, mappings: Iterable[Mapping]) -> None:
         self._listed: dict[tuple[str, str], _Listed] = {}
@@ -71,6 +73,19 @@ class Institutions:
                     listed.rows.append(row)
         self.schemes = frozenset(scheme for scheme, _ in self._listed)
         """The national schemes of the lists."""
+        self._changing_days = sorted(
+            {
+                day
+                for listed in self._listed.values()
+                for row in listed.rows
+                for day in (row.from_, row.until and day_after(row.until))
+                if day
+            }
+        )
+
+    def period(self, day: date) -> int:
+        """Return the number of the period of a day. On two days of one, the lists are the same."""
+        return bisect_right(self._changing_days, day)
 
     def complete_record(self, record: Record) -> tuple[Record, tuple[Lookup, ...]]:
         """Return the record with the name and identifiers that its institution had on the day.

@@ -129,7 +129,7 @@ def _specification(style: ProfileStyle, prefix: bytes) -> tuple[Part, ...]:
         Written(elm_common.title_member, ("title",)),
         Written(elm_common.description_member, ("description",)),
         Remembered("subject", "fields"),
-        Written(partial(_outcomes_member, style, prefix), ("learning_outcomes",), required=True),
+        Written(partial(outcomes_member, style, prefix), ("learning_outcomes",), required=True),
         Remembered("credits", "points"),
         Written(elm_common.workload_members, ("workload_hours", "duration_months")),
         Written(partial(_entry_requirement, prefix), ("entry_requirement",)),
@@ -279,7 +279,7 @@ def _flags() -> tuple[Group, ...]:
 # parts that are written for each record
 
 
-def _outcomes_member(
+def outcomes_member(
     style: ProfileStyle, prefix: bytes, items: Sequence[Mapping[str, Any]] | None
 ) -> bytes:
     """Return the member for learning outcomes that rules have mapped."""

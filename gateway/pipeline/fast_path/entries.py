@@ -18,9 +18,8 @@ from gateway.harmonise.mapping.rule_functions import FieldRule, MappingState, se
 from gateway.harmonise.rules_by_part import JudgedPart
 from gateway.messages.cloudevents import encode_provenance_header
 from gateway.observability import lookup_labels
-from gateway.pipeline.fast_path.generator import TABLE_DAYS
 from gateway.pipeline.fast_path.memory import MAX_ENTRIES, Entry, NotFastError
-from gateway.pipeline.fast_path.plan import Group, Presence
+from gateway.pipeline.fast_path.plan import Conclusion, Group, Plan, Presence
 from gateway.records import Issue, Lookup, Provenance
 
 Told = tuple[tuple[int, tuple[Lookup, ...], tuple[Issue, ...]], ...]
@@ -33,19 +32,28 @@ _AFTER_RULES = {
     "presence": 1_000_004,
     "size": 1_000_005,
     "institution": 1_000_006,
+    "document": 1_000_007,
 }
+
+_NOTHING = Conclusion({}, {}, {})
 
 
 class EntryMaker:
     """Makes the entries for one kind of record of a connector."""
 
     def __init__(
-        self, harmoniser: Harmoniser, stream: str, emits: str, record_type: type[Any]
+        self,
+        harmoniser: Harmoniser,
+        stream: str,
+        emits: str,
+        record_type: type[Any],
+        plan: Plan,
     ) -> None:
         self._harmoniser = harmoniser
         self._stream = stream
         self._emits = emits
         self._record_type = record_type
+        self._plan = plan
         tables = harmoniser.tables
         if tables is None:
             raise NotFastError
@@ -76,6 +84,15 @@ class EntryMaker:
             self._periods[days] = found
         return found
 
+    def award_periods(self, awarded_on: date) -> tuple[int, int, int]:
+        """Return the numbers of the periods of a day of award.
+
+        The third one is the period in which the lists of institutions stay the same.
+        """
+        list_period = self._tables.institutions.period(awarded_on)
+        level, credit, *_ = self.periods(None, awarded_on)
+        return level, credit, list_period
+
     def status_period(self, valid_from: date | None, valid_until: date | None) -> date | None:
         """Return a day with the same answers of the tables for an enrolment as these days."""
         return rules_by_part.status_period(self._tables, self._country, valid_from, valid_until)
@@ -101,7 +118,7 @@ class EntryMaker:
         context: Mapping[str, Any],
         days: Sequence[date | None],
     ) -> Entry:
-        named_days = zip(TABLE_DAYS, days, strict=True)
+        named_days = zip(self._plan.days, days, strict=True)
         partly: dict[str, Any] = {name: day for name, day in named_days if day is not None}
         told: list[tuple[int, tuple[Lookup, ...], tuple[Issue, ...]]] = []
         for position, step in (*level_steps, *steps):
@@ -119,12 +136,13 @@ class EntryMaker:
             if judged.later_issues:
                 told.append((_AFTER_RULES["size"], (), judged.later_issues))
         record = msgspec.convert({**partly, "id": ""}, type=self._record_type)
+        original_parts = [write(record) for write in group.original_parts.values()]
         record, _, listed, issues = self._harmoniser.identify_institution(record, "")
         if listed or issues:
             told.append((_AFTER_RULES["institution"], listed, issues))
         if not group.allows(record):
             raise NotFastError
-        parts = [write(record) for write in group.parts.values()]
+        parts = [*(write(record) for write in group.parts.values()), *original_parts]
         return self._number(tuple(told)), *([usual] if group.judge == "credits" else ()), *parts
 
     def presence_maker(self, presence: Presence) -> Callable[..., Entry]:
@@ -156,10 +174,18 @@ class EntryMaker:
             raise NotFastError
         return number
 
-    def told_entry(self, *numbers: int) -> Entry:
-        """Return the provenance header and the counted labels of what the groups tell."""
+    def told_entry(self, *told_numbers: Any) -> Entry:
+        """Return the provenance header and the counted labels of what the groups tell.
+
+        If the plan has facts, their values follow the numbers of the groups.
+        """
+        numbers, conclusion = told_numbers, _NOTHING
+        if self._plan.conclude is not None:
+            numbers, conclusion = told_numbers[:-1], self._plan.conclude(*told_numbers[-1])
         # Two groups may read one field, which tells the same to both.
         by_place = {part[0]: part for number in numbers for part in self._told_by_number[number]}
+        for name, found in conclusion.issues.items():
+            by_place[_AFTER_RULES[name]] = (_AFTER_RULES[name], (), found)
         told = [by_place[place] for place in sorted(by_place)]
         lookups = tuple(lookup for _, found, _ in told for lookup in found)
         issues = tuple(issue for _, _, found in told for issue in found)
@@ -175,5 +201,7 @@ class EntryMaker:
             tables_digest=self._tables.digest,
             lookups=lookups,
             issues=issues,
+            annex1=conclusion.annex1,
+            quality_assurance=conclusion.quality_assurance,
         )
         return encode_provenance_header(provenance), codes, table_versions

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import structlog
 
-from gateway.config.connector import Connector, Stream
+from gateway.config.connector import Stream
 from gateway.config.target_fields import find_target
 from gateway.harmonise.compiled_stream import CompiledKind, CompiledStream
 from gateway.harmonise.harmoniser import Harmoniser
@@ -19,6 +19,7 @@ from gateway.messages.cloudevents import DocumentHeaderEncoder
 from gateway.messages.event_ids import EventIds
 from gateway.messages.outgoing import OutgoingRecord
 from gateway.pipeline.fast_path import catalogue_plans, student_card_plans
+from gateway.pipeline.fast_path.credential_plan import credential_plan
 from gateway.pipeline.fast_path.entries import EntryMaker
 from gateway.pipeline.fast_path.generator import generate_fast, split_steps
 from gateway.pipeline.fast_path.memory import Entry, Memory, NotFastError, Trials
@@ -130,6 +131,8 @@ class DocumentSettings(NamedTuple):
     """The ELM version of catalogue entries."""
     audience_key: bytes
     """The key of pseudonyms on the student-card topics."""
+    id_key: bytes
+    """The key of the ids of credentials."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,13 +152,11 @@ def build_fast_path(
 ) -> FastPath | None:
     """Return the fast path of a kind of record, or ``None`` if there is none."""
     compiled = harmoniser.compiled_stream(stream)
-    plan = _plan(harmoniser.connector, kind.emits, settings)
+    plan = _plan(harmoniser, stream, kind.emits, settings)
     if (
         compiled is None
         or plan is None
-        or compiled.payload == "xml"
         or compiled.find_country is not None
-        or kind.judge is not None
         or kind.skip
         or harmoniser.tables is None
     ):
@@ -169,8 +170,14 @@ def build_fast_path(
         return None
 
 
-def _plan(connector: Connector, emits: str, settings: DocumentSettings) -> Plan | None:
+def _plan(
+    harmoniser: Harmoniser, stream: str, emits: str, settings: DocumentSettings
+) -> Plan | None:
     """Return the plan of the documents of a type of record, or ``None`` if there is none."""
+    connector = harmoniser.connector
+    if emits == "credential" and harmoniser.tables is not None:
+        template = connector.streams[stream].iri
+        return credential_plan(harmoniser, template, settings.id_key)
     if make_entry := catalogue_plans.PLANS.get(emits):
         return make_entry(settings.loq_version)
     if make_event := student_card_plans.PLANS.get(emits):
@@ -181,7 +188,7 @@ def _plan(connector: Connector, emits: str, settings: DocumentSettings) -> Plan 
 
 def _build(around: _Surroundings, event_ids: EventIds) -> FastPath:
     kind, plan = around.kind, around.plan
-    maker = EntryMaker(around.harmoniser, around.name, kind.emits, kind.record)
+    maker = EntryMaker(around.harmoniser, around.name, kind.emits, kind.record, plan)
     trials: Trials = []
     memories = _memories(around, maker, trials)
     told = Memory("told", (), maker.told_entry, trials)
@@ -190,13 +197,16 @@ def _build(around: _Surroundings, event_ids: EventIds) -> FastPath:
         "learn_told": lambda key: told.learn(key, *key),
         "periods": maker.periods,
         "status_period_of": maker.status_period,
+        "award_periods": maker.award_periods,
         "is_suspect": is_suspect,
         "join": b"".join,
         "MARKER": ID_PREFIX_MARKER,
         "finish": _finisher(around, event_ids),
     }
     title = f"fast path of {around.harmoniser.connector.connector}.{around.name}.{kind.emits}"
-    process, source = generate_fast(plan, kind.steps, kind.record, memories, names, title)
+    process, source = generate_fast(
+        plan, kind.steps, kind.record, memories, names, title, xml=around.compiled.payload == "xml"
+    )
     return FastPath(_runner(around, process), (*memories.values(), told), trials, source)
 
 
@@ -239,9 +249,9 @@ def _runner(
     harmoniser, compiled = around.harmoniser, around.compiled
     parse, hidden = compiled.parse_payload, compiled.may_hold_invisible_text
     context_of, variables = compiled.context, compiled.variables
-    is_table = compiled.payload == "csv"
+    is_table, is_xml = compiled.payload == "csv", compiled.payload == "xml"
     root_of = iri_writer(around.harmoniser.connector.connector, around.stream.iri)
-    identify = around.plan.identify
+    identify, judge = around.plan.identify, around.kind.judge
 
     def run(raw: RawRecord, timestamp: int) -> ProcessedRecord | None:
         native_id = raw.native_id
@@ -250,7 +260,9 @@ def _runner(
         if (raw.context or native_id[0] == "?") and harmoniser.reject_unidentified(raw):
             return None
         node = parse(raw)
-        if type(node) is not dict or (is_table and MALFORMED_ROW_KEY in node):
+        if (not is_xml and type(node) is not dict) or (is_table and MALFORMED_ROW_KEY in node):
+            return None
+        if judge is not None and judge(node, context_of(raw) if variables else _NO_CONTEXT):
             return None
         root, prefix = root_of(native_id) if identify is None else identify(raw, timestamp)
         context = context_of(raw) if variables else _NO_CONTEXT
@@ -265,12 +277,25 @@ def _finisher(
     """Return the function that adds headers to a document."""
     connector, stream, topic = around.harmoniser.connector.connector, around.name, around.plan.topic
     headers = DocumentHeaderEncoder(connector, stream, document_of(topic, "", b""), event_ids)
+    second_topic = around.plan.second_topic
+    encoders = {
+        is_there: DocumentHeaderEncoder(
+            connector, stream, document_of(second_topic, "", b"" if is_there else None), event_ids
+        )
+        for is_there in (True, False)
+        if second_topic
+    }
 
-    def finish(raw: RawRecord, key: bytes, value: bytes, told: Entry) -> ProcessedRecord:
+    def finish(
+        raw: RawRecord, key: bytes, value: bytes, told: Entry, second: bytes | None = None
+    ) -> ProcessedRecord:
         provenance, issues, table_versions = told
-        outgoing = OutgoingRecord(topic, key, value, headers(raw, key, value, provenance))
+        outgoing = [OutgoingRecord(topic, key, value, headers(raw, key, value, provenance))]
+        if second_topic:
+            second_headers = encoders[second is not None](raw, key, second, provenance)
+            outgoing.append(OutgoingRecord(second_topic, key, second, second_headers))
         return ProcessedRecord(
-            [outgoing], connector, stream, "accepted", issues=issues, table_versions=table_versions
+            outgoing, connector, stream, "accepted", issues=issues, table_versions=table_versions
         )
 
     return finish

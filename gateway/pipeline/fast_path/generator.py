@@ -33,6 +33,7 @@ from gateway.pipeline.fast_path.plan import (
     AWARD_DAYS,
     STATUS_DAYS,
     Check,
+    Fact,
     Group,
     Part,
     Plan,
@@ -51,9 +52,7 @@ def split_steps(
     """Return the steps to run for each record, and those of each group with their positions."""
     grouped = {
         group.name: [
-            (position, step)
-            for position, step in enumerate(steps)
-            if _belongs(step, group)
+            (position, step) for position, step in enumerate(steps) if _belongs(step, group)
         ]
         for group in plan.groups
     }
@@ -74,9 +73,11 @@ def generate_fast(
     memories: Mapping[str, Memory],
     names: Mapping[str, Any],
     title: str,
+    *,
+    xml: bool,
 ) -> tuple[RunFast, str]:
     """Return the function and its source. ``names`` are values that its code uses."""
-    writer = _FastWriter(plan, record_type, memories, names)
+    writer = _FastWriter(plan, record_type, memories, names, xml=xml)
     writer.function(steps)
     source = "\n".join(writer.lines) + "\n"
     return compile_source(source, writer.bound, title)["process"], source
@@ -89,8 +90,10 @@ class _FastWriter(CodeWriter):
         record_type: type[Any],
         memories: Mapping[str, Memory],
         names: Mapping[str, Any],
+        *,
+        xml: bool,
     ) -> None:
-        super().__init__(xml=False)
+        super().__init__(xml=xml)
         self._plan = plan
         self._record_type = record_type
         self._required: dict[int, str] = {}
@@ -101,7 +104,10 @@ class _FastWriter(CodeWriter):
             self.bound |= {f"known_{name}": each.entries.get, f"learn_{name}": each.learn}
         self.bound |= {
             name: getattr(memory, name)
-            for name in ("key_of_value", "key_of_list", "key_of_found", "key_of_mapped")
+            for name in (
+                "key_of_value", "key_of_list", "key_of_found", "key_of_mapped", "key_of_element",
+                "key_of_elements",
+            )
         }
         self._constants: dict[str, Any] = {}
         """The values that are the same for each record, by the names that parts use."""
@@ -152,7 +158,7 @@ class _FastWriter(CodeWriter):
             for name, expression in self._plan.expressions.items():
                 variables[name] = f"({expression.format(**variables)})"
             for check in self._plan.checks:
-                if not check.fields_of_record >= set(check.fields):
+                if not self._is_about_record(check):
                     self._emit_check(check, variables)
             self._emit_document(variables)
             if self._plan.facts:
@@ -214,7 +220,7 @@ class _FastWriter(CodeWriter):
             ):
                 self.emit("return None")
         for check in self._plan.checks:
-            if variables.keys() >= set(check.fields):
+            if self._is_about_record(check):
                 self._emit_check(check, variables)
         days = [variables.get(name, "None") for name in self._plan.days]
         self.emit(f"days = ({', '.join(days)},)")
@@ -224,6 +230,10 @@ class _FastWriter(CodeWriter):
             self.emit("status_period = status_period_of(*days)")
         else:
             self.emit("level_period, credits_period = periods(days[0], days[1])")
+
+    def _is_about_record(self, check: Check) -> bool:
+        """Return whether a check reads only values that no other record shares."""
+        return self._plan.group_parts.isdisjoint(check.fields)
 
     def _emit_text_checks(self, variables: Mapping[str, str]) -> None:
         with self.emit_block(f"if not {variables['title']}:"):
@@ -293,6 +303,13 @@ class _FastWriter(CodeWriter):
         self.emit(f"{name}_told, = known_{name}(key) or learn_{name}(key, *key)")
         return f"{name}_told"
 
+    def _emit_facts(self, variables: Mapping[str, str]) -> str:
+        """Write what the provenance says about this record alone, and return its variable."""
+        self.emit(
+            f"facts = ({', '.join(self._call(fact, variables) for fact in self._plan.facts)},)"
+        )
+        return "facts"
+
     def _key_elements(self, step: FieldRule, scope: Scope) -> list[str]:
         """Write the variables of what a rule reads, and return them."""
         if not self._reads_scalars(step):
@@ -334,11 +351,23 @@ class _FastWriter(CodeWriter):
         if name := context_name(shape.select):
             self.emit(f"{value} = context.get({name!r})")
             return value
-        if shape.select.direct_path is None:
+        if shape.select.direct_path is None or (self._xml and shape.select.direct_path[2]):
             find = self.bind("find", shape.select.run)
             self.emit(f"{value} = key_of_found({find}(node, context))")
             return value
         self.bind_path(shape, scope)
+        if self._xml and shape.select.direct_path[1] is None:
+            key_of = "key_of_elements" if isinstance(shape, ManyValues) else "key_of_element"
+            found = self._child_expression(shape.select.direct_path[0], scope)
+            self.emit(f"{value} = {key_of}({found})")
+            return value
+        if self._xml:
+            tags, attribute, _ = shape.select.direct_path
+            # The name is in bytes, because lxml would encode a text each time.
+            self.emit(f"{value} = {scope.places[tags]}.get({attribute.encode()!r})")
+            with self.emit_block(f"if {value} is not None and type({value}) is not str:"):
+                self.emit("return None")
+            return value
         found = self._json_member(shape.select.direct_path, scope)
         if isinstance(shape, ManyValues):
             self.emit(f"{value} = key_of_list({found})")
@@ -365,7 +394,8 @@ class _FastWriter(CodeWriter):
         ]
         self.emit("document = join((")
         self.lines += [f"        {name}," for name in names]
-        self.emit("))" if self._plan.identify else ")).replace(MARKER, prefix)")
+        has_nodes = Root() in self._plan.parts
+        self.emit(")).replace(MARKER, prefix)" if has_nodes else "))")
 
     def _piece(self, part: Part, variables: Mapping[str, str]) -> bytes | str:
         """Return the bytes of a part, or the expression for them."""
@@ -399,7 +429,7 @@ class _FastWriter(CodeWriter):
             self.emit("return None")
         return piece
 
-    def _call(self, part: Written, variables: Mapping[str, str]) -> str:
+    def _call(self, part: Written | Fact, variables: Mapping[str, str]) -> str:
         self._field = ""
         write = self.bind(f"write_{part.fields[0]}", part.write)
         return f"{write}({', '.join(variables[name] for name in part.fields)})"

@@ -65,6 +65,17 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
+class Fact:
+    """A value on which the provenance of a record depends. It can be a key.
+
+    ``fields`` are as in :class:`Written`. The value never tells anything personal.
+    """
+
+    write: Callable[..., Any]
+    fields: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Constant:
     """The same bytes in each document."""
 
@@ -123,12 +134,14 @@ class Plan:
     checks: tuple[Check, ...] = ()
     days: tuple[str, ...] = CATALOGUE_DAYS
     """The fields whose days may decide which row of a table applies."""
-    facts: tuple[Written, ...] = ()
+    facts: tuple[Fact, ...] = ()
     """Values beside those of the groups on which the provenance depends. They can be keys."""
     conclude: Callable[..., Conclusion] | None = None
     """Returns what the values of ``facts`` add to the provenance."""
     expressions: Mapping[str, str] = field(default_factory=dict)
     """Python expressions for the names in written parts that are no fields."""
+    second_topic: str = ""
+    """The topic of a second document about the record, or of its tombstone."""
     identify: Callable[[RawRecord, int], tuple[bytes, Any]] | None = None
     """Returns the key of a raw record and a value that expressions call ``prefix``.
 
@@ -140,7 +153,7 @@ class Plan:
     def written_fields(self) -> frozenset[str]:
         """The fields whose values the generated code maps for each record."""
         written = [part for part in self.parts if isinstance(part, Written)]
-        readers = (*written, *self.presences, *self.checks, *self.facts)
+        readers: tuple[Any, ...] = (*written, *self.presences, *self.checks, *self.facts)
         names = {name for reader in readers for name in reader.fields}
         names.update(self.checked, self.days if self.days == AWARD_DAYS else ())
         return frozenset(names) - self.expressions.keys() - self.group_parts
