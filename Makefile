@@ -5,7 +5,7 @@ BIN := .venv/bin
 # The tests start many processes, which start faster when Python keeps compiled modules.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test unit check first-run wheel speed equality bench peers extraction growth scale tutorials deploy-check docs dashboards pages alerts quiet-hour golden schemas lock kafka-lock faults equality privacy scenarios drills attacks fuzz hostile soak clean
+.PHONY: help demo test unit check first-run wheel speed speed-tests bench peers extraction growth scale tutorials deploy-check docs dashboards pages alerts quiet-hour golden schemas lock kafka-lock faults equality privacy scenarios drills attacks fuzz hostile soak clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ \
@@ -108,7 +108,7 @@ speed: .venv/installed  ## build and install the optional accelerator (1 minute;
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall ./speed
 	@$(BIN)/gateway --version
 
-equality: .venv/installed  ## compare fast ways with the ordinary one byte by byte, with the accelerator if it is installed
+speed-tests: speed  ## run the tests of equal bytes with the accelerator (10 minutes; needs cargo)
 	@$(BIN)/python -m pytest -q -rs -m "$(WITHOUT_KAFKA)" $(addprefix tests/unit/,accelerator messages kafka harmonise render) tests/equality tests/registries tests/conformance
 
 golden: .venv/installed  ## write the golden files again; review the difference
