@@ -28,7 +28,6 @@ from gateway.harmonise.mapping.rule_functions import (
 from gateway.harmonise.mapping.rule_shapes import context_name, describe_source, is_shared
 from gateway.pipeline.fast_path import memory
 from gateway.pipeline.fast_path.memory import Memory
-from gateway.pipeline.fast_path.plan import Constant as ConstantPart
 from gateway.pipeline.fast_path.plan import (
     AWARD_DAYS,
     STATUS_DAYS,
@@ -42,6 +41,7 @@ from gateway.pipeline.fast_path.plan import (
     Root,
     Written,
 )
+from gateway.pipeline.fast_path.plan import Constant as ConstantPart
 
 RunFast = Callable[..., Any]
 
@@ -97,6 +97,7 @@ class _FastWriter(CodeWriter):
         self._plan = plan
         self._record_type = record_type
         self._required: dict[int, str] = {}
+        self._conditions: dict[tuple[tuple[str, ...], frozenset[str]], str] = {}
         self._variables: dict[str, str] = {}
         """The variables of values of the record itself, by field."""
         self.bound |= names
@@ -105,7 +106,11 @@ class _FastWriter(CodeWriter):
         self.bound |= {
             name: getattr(memory, name)
             for name in (
-                "key_of_value", "key_of_list", "key_of_found", "key_of_mapped", "key_of_element",
+                "key_of_value",
+                "key_of_list",
+                "key_of_found",
+                "key_of_mapped",
+                "key_of_element",
                 "key_of_elements",
             )
         }
@@ -319,9 +324,19 @@ class _FastWriter(CodeWriter):
             if isinstance(shape, SingleValue | ManyValues):
                 elements.append(self._selected_element(shape, scope))
             elif isinstance(shape, Conditional):
-                fits = self.bind("condition_of", shape.fits)
-                elements.append(f"{fits}(node, context)")
+                elements.append(self._key_condition(shape, scope))
         return elements
+
+    def _key_condition(self, shape: Conditional, scope: Scope) -> str:
+        """Return the expression or the variable that says whether a record fits a condition."""
+        if shape.words is None:
+            return f"{self.bind('condition_of', shape.fits)}(node, context)"
+        if shape.words not in self._conditions:
+            self.bind_path(shape, scope)
+            variable = self.unique_name(f"{self._field}_fits")
+            self.emit(f"{variable} = {self._condition(shape, scope)}")
+            self._conditions[shape.words] = variable
+        return self._conditions[shape.words]
 
     def _reads_scalars(self, step: FieldRule) -> bool:
         """Return whether all that a rule reads are texts and numbers of its own."""
