@@ -100,14 +100,11 @@ class CompiledStream:
             expects_kind=expects_kind,
         )
 
-    def code(self) -> str:
-        """Return the generated code of every kind."""
-        programs = (
-            [self._single]
-            if self._single is not None
-            else [program for _, program in self._kinds if not program.skip]
-        )
-        return "\n\n".join(program.source for program in programs if program is not None)
+    def kinds(self) -> list[CompiledKind]:
+        """Return the compiled rules of every kind whose records are not skipped."""
+        if self._single is not None:
+            return [self._single]
+        return [kind for _, kind in self._kinds if not kind.skip]
 
     def for_kind(self, kind: str) -> CompiledKind | None:
         """Return the compiled rules for a kind of record, or ``None`` if no kind matches."""

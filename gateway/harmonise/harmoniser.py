@@ -121,10 +121,6 @@ class Harmoniser:
         """Return the compiled rules of a stream, or ``None`` if there is no such stream."""
         return self._streams.get(name)
 
-    def generated_code(self, stream: str) -> str:
-        """Return the Python code generated from the rules of a stream."""
-        return self._streams[stream].code()
-
     def _run_guarded(self, raw: RawRecord, run_mapping: _RunMapping) -> Outcome:
         try:
             return self._select_and_run(raw, run_mapping)

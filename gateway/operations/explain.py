@@ -19,10 +19,13 @@ from gateway.kafka.connection import KafkaError
 from gateway.kafka.topic_reader import read_latest
 from gateway.kafka.unreadable_records import DECODING_ERRORS
 from gateway.messages.cloudevents import decode_raw
+from gateway.messages.event_ids import EventIds
 from gateway.messages.topics import RAW
 from gateway.operations.provider import load_providers
+from gateway.pipeline.fast_path.fast_path import DocumentSettings, build_fast_path
 from gateway.pipeline.loaded_config import find_connector_file
 from gateway.records import RawRecord
+from gateway.render.elm_catalogue import DEFAULT_VERSION
 from gateway.render.publication import publication
 from gateway.settings import Settings
 
@@ -99,5 +102,18 @@ def explain_record(
 
 
 def generated_code(connector: Connector, stream: str, tables: Tables) -> str:
-    """Return the Python code that is generated from the rules of a stream."""
-    return Harmoniser(connector, tables, pseudonym_key=MASKING_KEY).generated_code(stream)
+    """Return the Python code that is generated for each kind of record of a stream.
+
+    The function of the rules comes first, and then that of the fast path, if the kind has one.
+    """
+    harmoniser = Harmoniser(connector, tables, pseudonym_key=MASKING_KEY)
+    compiled = harmoniser.compiled_stream(stream)
+    if compiled is None:
+        return ""
+    settings = DocumentSettings(EventIds(MASKING_KEY), DEFAULT_VERSION, MASKING_KEY, MASKING_KEY)
+    sources = []
+    for kind in compiled.kinds():
+        sources.append(f"# The rules for a {kind.emits}.\n{kind.source}")
+        if path := build_fast_path(harmoniser, stream, kind, settings):
+            sources.append(f"# The fast path for a {kind.emits}.\n{path.source}")
+    return "\n\n".join(sources)

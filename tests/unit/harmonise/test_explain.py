@@ -227,3 +227,13 @@ def test_explain_command_shows_generated_code(tmp_path):
     )
     compile(said, "shown", "exec")
     assert "# holder.pseudonym" in said
+
+
+def test_explain_command_shows_the_code_of_the_fast_path():
+    root = Path(__file__).parents[3]
+    connector = str(root / "bench/peers/job/bench-peers.yaml")
+    arguments = ["explain", connector, "--code", "--mappings", str(root / "mappings")]
+    said = CliRunner().invoke(app, arguments, catch_exceptions=False).output
+    compile(said, "shown", "exec")
+    assert said.index("# The rules for a qualification.") < said.index("# The fast path for")
+    assert "level_key = (nqf_framework_found, nqf_level_found, level_period)" in said
