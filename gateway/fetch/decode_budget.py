@@ -7,7 +7,9 @@ of a document, before any of them is built. The counts are estimates, and rather
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from gateway.config.connection import Limits
 from gateway.errors import StreamHalted
@@ -23,6 +25,8 @@ _JSON_CONTAINER, _JSON_OBJECT, _JSON_MEMBER, _JSON_ITEM, _JSON_TEXT = 80, 120, 4
 _MOST_PER_BYTE = 124
 """The most that :func:`json_memory` counts for each byte, for ``{``, ``:`` and long characters."""
 _XML_NODE, _XML_ATTRIBUTE = 128, 240
+MOST_XML_PER_BYTE = 241
+"""The most that :func:`xml_memory` counts for each byte, for an equals sign."""
 _CSV_ROW, _CSV_CELL = 232, 90
 _TWO_BYTES, _FOUR_BYTES = bytes(range(0xC4)), bytes(range(0xF0))
 """The bytes of UTF-8 that no character of two or of four bytes in memory begins with."""
@@ -38,8 +42,8 @@ class DecodeBudget:
     memory: int = 600_000_000
     records: int = 1_000_000
     is_untouched: bool = True
-    _uncounted: bytes = b""
-    """A JSON value that certainly fits. It is counted before anything else is subtracted."""
+    _count: Callable[[], int] | None = None
+    """The count of a document that certainly fits. It runs before anything else is subtracted."""
 
     @classmethod
     def from_limits(cls, limits: Limits) -> DecodeBudget:
@@ -49,31 +53,40 @@ class DecodeBudget:
 
     def needs_count(self, size: int) -> bool:
         """Return whether a document of ``size`` bytes has to be counted before it is built."""
-        self._settle()
+        self.settle()
         is_small = self.is_untouched and size <= SMALL_DOCUMENT_BYTES
         self.is_untouched = False
         return not is_small
 
     def spend(self, memory: int, where: str) -> None:
         """Subtract memory; raise ``LIMIT_DECODED`` when the reply needs too much of it."""
-        self._settle()
+        self.settle()
         self.memory -= memory
         if self.memory < 0:
             raise too_large(where)
 
     def spend_json(self, data: bytes, where: str) -> None:
         """Subtract the memory of a JSON value; raise ``LIMIT_DECODED`` when it needs too much."""
-        if not self.needs_count(len(data)):
-            return
-        if _MOST_PER_BYTE * len(data) <= self.memory:
-            self._uncounted = data  # Counting takes as long as reading, and most replies are alone.
-        else:
-            self.spend(json_memory(data), where)
+        if self.needs_count(len(data)):
+            self.spend_at_most(_MOST_PER_BYTE * len(data), partial(json_memory, data), where)
 
-    def _settle(self) -> None:
-        if self._uncounted:
-            self.memory -= json_memory(self._uncounted)
-            self._uncounted = b""
+    def spend_at_most(self, most: int, count: Callable[[], int], where: str) -> None:
+        """Subtract what ``count`` returns, which is not larger than ``most``.
+
+        Counting takes as long as reading, and most replies are alone. So a document that certainly
+        fits is counted only if there is another one.
+        """
+        self.settle()
+        if most <= self.memory:
+            self._count = count
+        else:
+            self.spend(count(), where)
+
+    def settle(self) -> None:
+        """Subtract a document whose count has waited, before its bytes are closed."""
+        if self._count is not None:
+            count, self._count = self._count, None
+            self.memory -= count()
 
 
 def too_large(where: str) -> StreamHalted:

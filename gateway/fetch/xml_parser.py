@@ -10,14 +10,19 @@ import codecs
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final, cast
 
 from lxml import etree
 
 from gateway.errors import RetryLater, StreamHalted
 from gateway.fetch import charset
-from gateway.fetch.decode_budget import DecodeBudget, too_large, xml_memory
+from gateway.fetch.decode_budget import (
+    MOST_XML_PER_BYTE,
+    DecodeBudget,
+    too_large,
+    xml_memory,
+)
 from gateway.fetch.http.body import ReplyBody
 from gateway.fetch.namespace_scope import (
     MAX_NAMESPACES,
@@ -169,6 +174,7 @@ def _parse(
                 converted, place, transport=None, configured="utf-8", where=where, budget=budget
             )
         finally:
+            budget.settle()
             converted.close()
     head = body.head(65_536)
     _refuse_doctype(head[: match.start()] if (match := _FIRST_TAG.search(head)) else head, where)
@@ -177,10 +183,10 @@ def _parse(
         cut := cut_records(body, place, MAX_DEPTH, memory_around_records, _PLAIN_PARSER)
     ):
         return cut
-    counts_memory = place is not None or budget.needs_count(body.size)
-    survey = _survey(body, counts_memory=counts_memory)
-    if place is None:
-        budget.spend(survey.memory, where)
+    survey = _survey(body, counts_memory=place is not None)
+    if place is None and budget.needs_count(body.size):
+        count = partial(_count_memory, body)
+        budget.spend_at_most(MOST_XML_PER_BYTE * body.size, count, where)
     # A document that does not fit into memory as a whole must consist of records.
     is_cut = place is not None and survey.memory > budget.memory
     checks_elements = survey.needs_element_checks
@@ -224,18 +230,25 @@ class _Survey:
 
 def _survey(body: ReplyBody, *, counts_memory: bool) -> _Survey:
     survey = _Survey()
+    # A smaller body cannot have so many elements.
+    counts_elements = counts_memory or body.size > MAX_ELEMENTS
     marks, declarations, before = 0, 0, b""
     for piece in body.chunks():
-        starts = piece.count(b"<")
+        starts = piece.count(b"<") if counts_elements else 0
         marks += starts
         declarations += piece.count(_DECLARATION)
-        if marks > MAX_ELEMENTS or _DOCTYPE in before + piece:
+        across = before + piece[: len(_DOCTYPE) - 1]
+        if marks > MAX_ELEMENTS or _DOCTYPE in piece or _DOCTYPE in across:
             survey.needs_element_checks = True
         if counts_memory:
             survey.memory += xml_memory(piece, starts)
         before = piece[1 - len(_DOCTYPE) :]
     survey.declares_many_namespaces = declarations > MAX_NAMESPACES
     return survey
+
+
+def _count_memory(body: ReplyBody) -> int:
+    return sum(map(xml_memory, body.chunks()))
 
 
 class _RecordStreamer:
@@ -289,16 +302,16 @@ class _RecordStreamer:
 
     def take_finished_records(self, events: Iterable[Any]) -> None:
         """Take finished records; a nested record stays inside its outer one."""
-        if self._place is None:
-            return
+        place = self._place
+        # The events are also the check of the namespaces, so they are read without a place, too.
         for _, element in events:
-            parent = element.getparent()
-            if parent is None:
+            parent = element.getparent() if place is not None else None
+            if place is None or parent is None:
                 continue
             if parent is not self._seen_parent:
-                self._look_around(self._place, element, parent)
+                self._look_around(place, element, parent)
             if self._is_record:
-                self._cut(self._place, element, parent)
+                self._cut(place, element, parent)
 
     def _look_around(
         self, place: RecordPath, element: etree._Element, parent: etree._Element
