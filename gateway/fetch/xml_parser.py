@@ -305,8 +305,7 @@ class _RecordStreamer:
         place = self._place
         # The events are also the check of the namespaces, so they are read without a place, too.
         for _, element in events:
-            parent = element.getparent() if place is not None else None
-            if place is None or parent is None:
+            if place is None or (parent := element.getparent()) is None:
                 continue
             if parent is not self._seen_parent:
                 self._look_around(place, element, parent)
