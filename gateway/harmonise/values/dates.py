@@ -27,7 +27,11 @@ _DATETIME = re.compile(
 _TIME_DIRECTIVE = re.compile(r"%[HIMSpfXcTR]")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY_LENGTH = len("2026-02-28")
-_UTC_LENGTH = len("2026-02-28T12:00:00Z")
+_COMMON_TIMES = {
+    len("2026-02-28T12:00:00Z"): ("--T::Z",),
+    len("2026-02-28T12:00:00+02:00"): ("--T::+:", "--T::-:"),
+}
+"""Every third character, from the fifth on, of times in the usual forms, by their length."""
 
 
 def date_cast(zone: str) -> Convert:
@@ -211,10 +215,11 @@ def datetime_cast(rule: DateTime | None, zone: str) -> Convert:
         if isinstance(value, datetime):
             return _utc(value if value.tzinfo else value.replace(tzinfo=timezone))
         text = value.strip() if type(value) is str else scalar_text(value)
-        if not formats and len(text) == _UTC_LENGTH and text[4::3] == "--T::Z":
+        if not formats and (common := _COMMON_TIMES.get(len(text))) and text[4::3] in common:
             try:
-                return datetime.fromisoformat(text)
-            except ValueError:
+                moment = datetime.fromisoformat(text)
+                return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+            except (ValueError, OverflowError):
                 pass  # the checks below raise the exact error
         if formats:
             moment = _parse_with_formats(text, formats)
