@@ -28,7 +28,8 @@ from gateway.errors import ConfigError, Finding
 from gateway.fetch.charset import text_bytes
 from gateway.fetch.decode.formats import DecodedDocument as Payload
 from gateway.fetch.decode.namespaces import namespace_aliases, unify_namespaces
-from gateway.fetch.record_selector import ExpressionCache, RecordSelector, SelectedNode
+from gateway.fetch.expression_cache import ExpressionCache
+from gateway.fetch.record_selector import RecordSelector, SelectedNode
 from gateway.harmonise.harmoniser import Harmoniser
 from gateway.harmonise.pseudonyms import pseudonymiser
 from gateway.harmonise.rule_findings import CHECK_KEY

@@ -95,10 +95,9 @@ class PageRecords:
             items = await self.expander.fetch_details(items, turn)
         if self.stream.join:
             items = await self.joiner.join_records(items, answered, turn)
-        whole = (item for item in items)
         pieces = (
             item
             for document in answered.reading.documents
             for item in self.selector.streamed_items(document, turn.context)
         )
-        return (raw for item in chain(whole, pieces) for raw in self.selector.to_raw_records(item))
+        return chain.from_iterable(map(self.selector.to_raw_records, chain(items, pieces)))

@@ -13,8 +13,8 @@ from gateway.config.expressions.compiler import CompiledExpression, compile_expr
 from gateway.config.expressions.json_list_place import Gap
 from gateway.config.paging import Paging
 from gateway.fetch import paging
+from gateway.fetch.expression_cache import ExpressionCache
 from gateway.fetch.list_presence import json_place
-from gateway.fetch.record_selector import ExpressionCache
 from gateway.fetch.streamed_records import RecordPath
 
 _NAME = r"(?:[A-Za-z_][\w.-]*:)?[A-Za-z_][\w.-]*"

@@ -33,6 +33,7 @@ from gateway.fetch import xml_parser
 from gateway.fetch.decode.chain import DecodeChain, DecodedReply
 from gateway.fetch.decode.namespaces import namespace_aliases, unify_namespaces
 from gateway.fetch.decode_budget import DecodeBudget
+from gateway.fetch.expression_cache import ExpressionCache
 from gateway.fetch.fault_text import describe_reply_rule, fault_text_in, quote_fault_text
 from gateway.fetch.http.body import ReplyBody
 from gateway.fetch.http.request_reply import RegistryReply
@@ -48,7 +49,7 @@ from gateway.fetch.push_caller import (
 )
 from gateway.fetch.push_form import read_form
 from gateway.fetch.pushed_records import PushedRecords
-from gateway.fetch.record_selector import ExpressionCache, RecordSelector
+from gateway.fetch.record_selector import RecordSelector
 from gateway.fetch.request_builder import TemplateFiller
 from gateway.fetch.secrets import Secrets
 from gateway.fetch.soap.required_signature import RequiredSignature

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
 import structlog
 from lxml import etree
@@ -17,19 +17,16 @@ from gateway.config.connector import Stream
 from gateway.config.expressions.compiler import (
     EvaluationError,
     ExpressionError,
-    PayloadKind,
-    compile_expression,
 )
 from gateway.config.expressions.compiler import text_of as spelled
 from gateway.config.expressions.conditions import (
-    Predicate,
     compile_deletion_condition,
-    compile_record_condition,
 )
 from gateway.config.expressions.xml_list_place import holds_a_name
 from gateway.fetch import xml_parser
 from gateway.fetch.change_times import NOT_STATED, ChangeTimeReader, utc_now
 from gateway.fetch.decode.formats import DecodedDocument, dump_json, element_bytes
+from gateway.fetch.expression_cache import ExpressionCache
 from gateway.fetch.list_presence import StreamList, names_of_rules
 from gateway.fetch.namespace_scope import require_narrow_scopes
 from gateway.fetch.native_ids import hash_native_id
@@ -50,60 +47,12 @@ from gateway.records import (
     RawRecord,
 )
 
-__all__ = ["ExpressionCache", "RecordSelector", "SelectedNode", "stripped_text"]
+__all__ = ["RecordSelector", "SelectedNode", "stripped_text"]
 
 log = structlog.get_logger()
 
 NO_CONTENT = b"null"
 """The content of a record whose own content has no form in JSON or XML."""
-ExpressionFunction = Callable[[Any, Mapping[str, Any]], list[Any]]
-CompileCondition = Callable[[Condition, PayloadKind, Mapping[str, str]], Predicate]
-
-
-class ExpressionCache:
-    """The compiled expressions of one connector."""
-
-    def __init__(self, namespaces: Mapping[str, str]) -> None:
-        self._namespaces = dict(namespaces)
-        self._looks: dict[tuple[str, str], ExpressionFunction] = {}
-        self._tests: dict[tuple[Any, ...], Callable[[Any, Mapping[str, Any]], bool]] = {}
-
-    @property
-    def namespaces(self) -> Mapping[str, str]:
-        """The XML prefixes that the expressions may use, without the built-in ones."""
-        return self._namespaces
-
-    def __call__(self, kind: str, text: str) -> ExpressionFunction:
-        """Return the compiled expression."""
-        if (kind, text) not in self._looks:
-            self._looks[kind, text] = compile_expression(
-                cast("PayloadKind", kind), text, self._namespaces
-            ).run
-        return self._looks[kind, text]
-
-    def matches(
-        self,
-        kind: str,
-        condition: Condition,
-        node: Any,
-        context: Mapping[str, Any],
-        *,
-        compile_test: CompileCondition = compile_record_condition,
-    ) -> bool:
-        """Return whether a node satisfies a condition with a path."""
-        key = (
-            compile_test,
-            kind,
-            condition.path or "",
-            condition.is_,
-            condition.not_,
-            condition.over,
-            condition.since,
-            condition.exists,
-        )
-        if key not in self._tests:
-            self._tests[key] = compile_test(condition, cast("PayloadKind", kind), self._namespaces)
-        return self._tests[key](node, context)
 
 
 def stripped_text(value: Any) -> str:
@@ -135,6 +84,7 @@ class RecordSelector:
         self._connector = connector
         self._name = name
         self._stream = stream
+        self._id, self._id_key = stream.id, stream.id_key
         self._expressions = expressions
         self._secrets = secrets
         self.change_times: ChangeTimeReader | None = None
@@ -243,7 +193,7 @@ class RecordSelector:
         if item.values:
             return item.values[expression]
         context = {**item.context, "root": item.root} if "$root" in expression else item.context
-        return self.evaluate(item.kind, expression, item.node, context)
+        return self._expressions(item.kind, expression)(item.node, context)
 
     def matches(self, item: SelectedNode, condition: Condition | None) -> bool:
         """Return whether a record satisfies a condition that has a path."""
@@ -256,8 +206,15 @@ class RecordSelector:
 
         A record with a value that cannot be read has a note of it, and the pipeline rejects it.
         """
+        stream = self._stream
         try:
-            yield from self._records_of(item)
+            yield (raw := self._record_of(item))
+            is_record = not item.unreadable and item.entry_id is None
+            if stream.children and is_record and raw.body is not None:
+                around = {**item.context, "parent": raw.native_id}
+                for node in self.evaluate(item.kind, stream.children, item.node, item.context):
+                    inner = replace(item, node=node, body=None, context=around)
+                    yield from self.to_raw_records(inner)
         except RECORD_ERRORS as error:
             log.warning(
                 "record not readable",
@@ -267,12 +224,13 @@ class RecordSelector:
             failed = "the value of an expression" if isinstance(error, EvaluationError) else ""
             yield self._unreadable_record(item, failed)
 
-    def _records_of(self, item: SelectedNode) -> Iterator[RawRecord]:
+    def _record_of(self, item: SelectedNode) -> RawRecord:
         stream = self._stream
         body = self.body(item)
-        if item.unreadable or item.entry_id is not None:
-            yield self._unreadable_record(item) if item.unreadable else self._raw_entry(item, body)
-            return
+        if item.unreadable:
+            return self._unreadable_record(item)
+        if item.entry_id is not None:
+            return self._raw_entry(item, body)
         native_id = (
             self._named_id(item.deleted_id, body) if item.deleted_id else self.native_id(item, body)
         )
@@ -300,14 +258,7 @@ class RecordSelector:
             version=self.text(item, stream.version) if stream.version else "",
             row=item.row,
         )
-        yield without_unreadable_texts(raw)
-        if stream.children and not gone:
-            for node in self.evaluate(item.kind, stream.children, item.node, item.context):
-                yield from self.to_raw_records(
-                    replace(
-                        item, node=node, body=None, context={**item.context, "parent": native_id}
-                    )
-                )
+        return without_unreadable_texts(raw)
 
     def _unreadable_record(self, item: SelectedNode, failed: str = "") -> RawRecord:
         """Return a record with a value that raised an error, for the pipeline to reject."""
@@ -359,16 +310,16 @@ class RecordSelector:
 
         A record without an id gets one from its content, and the pipeline rejects it later.
         """
-        found = [self._id_part(item, expression) for expression in self._stream.id]
-        if None in found:
-            return INVALID_ID_PREFIX + hashlib.sha256(body).hexdigest()[:32]
-        parts = [part for part in found if part]
-        if len(parts) < len(found):
-            return MISSING_ID_PREFIX + hashlib.sha256(body).hexdigest()[:32]
-        joined = readable_id(join_parts(parts))
-        if not joined:
-            return INVALID_ID_PREFIX + hashlib.sha256(body).hexdigest()[:32]
-        return joined if self._stream.id_key is None else self._hash_personal_id(joined)
+        parts: list[str] = []
+        prefix = ""
+        for expression in self._id:
+            if part := self._id_part(item, expression):
+                parts.append(part)
+            elif prefix != INVALID_ID_PREFIX:
+                prefix = INVALID_ID_PREFIX if part is None else MISSING_ID_PREFIX
+        if not prefix and (joined := readable_id(join_parts(parts))):
+            return joined if self._id_key is None else self._hash_personal_id(joined)
+        return (prefix or INVALID_ID_PREFIX) + hashlib.sha256(body).hexdigest()[:32]
 
     def _id_part(self, item: SelectedNode, expression: str) -> str | None:
         """Return a part of the id: a text, which may be empty, or ``None`` for no single value.
@@ -376,6 +327,8 @@ class RecordSelector:
         A path that leads to a list of several values does not say which of them is the id.
         """
         values = self._values(item, expression)
+        if len(values) == 1 and type(values[0]) is str:
+            return values[0].strip()
         if len(values) > 1 and item.kind == "json" and _PLAIN_PATH.fullmatch(expression):
             return None
         for value in values:
@@ -404,10 +357,9 @@ class RecordSelector:
 
     def _hash_personal_id(self, native_id: str) -> str:
         """Return a keyed hash of an id that names a person, and any other id unchanged."""
-        key = self._stream.id_key
-        if key is None:
+        if self._id_key is None:
             return native_id
-        return hash_native_id(self._secrets(key.secret), native_id)
+        return hash_native_id(self._secrets(self._id_key.secret), native_id)
 
     def position(self, item: SelectedNode) -> str:
         """Return the position of a record in a change feed, if a request can state it."""

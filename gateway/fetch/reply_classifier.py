@@ -19,6 +19,7 @@ from gateway.fetch.decode.chain import DecodeChain, DecodedReply
 from gateway.fetch.decode.json_records import RecordFields
 from gateway.fetch.decode.namespaces import namespace_aliases, unify_namespaces
 from gateway.fetch.decode_budget import DecodeBudget
+from gateway.fetch.expression_cache import ExpressionCache
 from gateway.fetch.fault_text import (
     describe_reply_rule,
     fault_text_in,
@@ -28,7 +29,6 @@ from gateway.fetch.fault_text import (
     without_sent_values,
 )
 from gateway.fetch.http.request_reply import RegistryReply, ReplyVerdict, classify_by_status
-from gateway.fetch.record_selector import ExpressionCache
 from gateway.fetch.secrets import Secrets
 from gateway.fetch.soap import envelope
 from gateway.fetch.soap.required_signature import RequiredSignature

@@ -17,6 +17,7 @@ from gateway.fetch import off_loop, request_builder
 from gateway.fetch.decode.chain import DecodedReply
 from gateway.fetch.decode.formats import DecodedDocument
 from gateway.fetch.decode.json_records import RecordFields
+from gateway.fetch.expression_cache import ExpressionCache
 from gateway.fetch.http.request_reply import (
     RegistryReply,
     RegistryRequest,
@@ -24,7 +25,6 @@ from gateway.fetch.http.request_reply import (
     ReplyVerdict,
 )
 from gateway.fetch.outgoing_request import OutgoingRequests
-from gateway.fetch.record_selector import ExpressionCache
 from gateway.fetch.registry_client import Connection, RegistryClient
 from gateway.fetch.reply_classifier import Attempt, RuleClassifier
 from gateway.fetch.streamed_records import RecordPath

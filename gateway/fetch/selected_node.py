@@ -32,7 +32,7 @@ class SelectedNode:
     """The serialised node, once computed: see :meth:`RecordSelector.body`."""
     row: str = ""
     """The row of the table that is the node, such as ``row 17 of cards.csv``."""
-    values: Values = field(default_factory=dict)
+    values: Values | None = None
     """The texts of a record that was cut out of a large document. It then has no node."""
     local_name: str = ""
     """The name of such a record's element without its namespace."""

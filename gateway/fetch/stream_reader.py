@@ -23,6 +23,7 @@ from gateway.fetch import off_loop, paging
 from gateway.fetch.change_times import EPOCH, usable_watermark
 from gateway.fetch.decode.schema_check import SchemaChecker
 from gateway.fetch.detail_requests import DetailFetcher
+from gateway.fetch.expression_cache import ExpressionCache
 from gateway.fetch.join import RecordJoiner
 from gateway.fetch.loop_progress import LOOP_VALUE_MISSING, LoopProgress
 from gateway.fetch.loops import LoopIteration, LoopValues, iterations_digest, loop_iterations
@@ -31,7 +32,7 @@ from gateway.fetch.page_requester import HalveWindow, PageRequester, RestartWind
 from gateway.fetch.pager_factory import streaming_record_path
 from gateway.fetch.read_position import ReadPosition, TimeWindow, decode_position, halve_window
 from gateway.fetch.record_fields import record_fields
-from gateway.fetch.record_selector import ExpressionCache, RecordSelector
+from gateway.fetch.record_selector import RecordSelector
 from gateway.fetch.refused_records import NOTHING_SKIPPED, RefusedRecords, SkippedRecords
 from gateway.fetch.registry_client import RegistryClient
 from gateway.fetch.reply_parts import split_reply

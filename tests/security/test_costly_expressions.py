@@ -23,7 +23,8 @@ from gateway.config.expressions.xpath_cost import xpath_cost
 from gateway.config.yaml.document import parse_yaml
 from gateway.errors import Finding, StreamHalted
 from gateway.fetch.decode.formats import DecodedDocument
-from gateway.fetch.record_selector import ExpressionCache, RecordSelector
+from gateway.fetch.expression_cache import ExpressionCache
+from gateway.fetch.record_selector import RecordSelector
 from gateway.fetch.stream_errors import reading_errors
 from tests.support.hostile_registry import connector_at
 

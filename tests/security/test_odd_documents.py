@@ -17,9 +17,9 @@ import pytest
 
 from gateway.errors import StreamError
 from gateway.fetch.decode.chain import DecodeChain
+from gateway.fetch.expression_cache import ExpressionCache
 from gateway.fetch.http.body import ReplyBody
 from gateway.fetch.http.request_reply import RegistryReply
-from gateway.fetch.record_selector import ExpressionCache
 from tests.unit.fetch.test_decode import archive
 
 MAX_CPU_SECONDS = 6

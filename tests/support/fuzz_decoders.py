@@ -22,9 +22,9 @@ from gateway.fetch.decode import chain as decode_chain
 from gateway.fetch.decode.chain import DecodeChain
 from gateway.fetch.decode.formats import dump_json, element_bytes
 from gateway.fetch.decode_budget import DecodeBudget
+from gateway.fetch.expression_cache import ExpressionCache
 from gateway.fetch.http.body import ReplyBody
 from gateway.fetch.http.request_reply import RegistryReply
-from gateway.fetch.record_selector import ExpressionCache
 from tests.support.fuzz_budget import within_budget
 
 LIMIT = 20_000_000

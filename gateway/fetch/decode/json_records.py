@@ -15,7 +15,7 @@ import orjson
 WHOLE_RECORDS = 10
 """The first records stay whole, because the gateway describes the shape of a reply from them."""
 _COLON, _ESCAPED, _ESCAPED_COLONS = b":", b"\\u003", (b"\\u003a", b"\\u003A")
-_decode = msgspec.json.Decoder().decode
+_decode, _encode = msgspec.json.Decoder().decode, orjson.dumps
 _read_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _read_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
@@ -37,7 +37,7 @@ def read_records(data: bytes, fields: RecordFields) -> tuple[Any, list[bytes]]:
     bodies: list[bytes] = []
     try:
         value, written = _read(data, fields.path, fields.names, bodies)
-        if has_all_members(orjson.dumps(written), data):
+        if has_all_members(_encode(written), data):
             return value, bodies
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError):
         pass  # Another reader finds the cause.
@@ -62,7 +62,7 @@ def _read(
 ) -> tuple[Any, Any]:
     """Return a value, and the same value with the bytes of its records in place of them."""
     if not path:
-        nodes = [_read_record(piece, names, bodies) for piece in _read_items(data)]
+        nodes = _read_list(data, names, bodies)
         return nodes, orjson.Fragment(b"[" + b",".join(bodies) + b"]")
     value: dict[str, Any] = {}
     written: dict[str, Any] = {}
@@ -76,13 +76,18 @@ def _read(
     return value, written
 
 
-def _read_record(piece: msgspec.Raw, names: tuple[str, ...], bodies: list[bytes]) -> dict[str, Any]:
-    """Add the bytes of a record, and return the record or the part of it that is read."""
-    record = _decode(piece)
-    if type(record) is not dict:
-        raise TypeError(piece)
-    # The copy has the right size. orjson shrinks a larger block, and the rest of it is lost.
-    bodies.append(memoryview(orjson.dumps(record)).tobytes())
-    if len(bodies) <= WHOLE_RECORDS:
-        return record
-    return {name: record[name] for name in names if name in record}
+def _read_list(
+    data: bytes | msgspec.Raw, names: tuple[str, ...], bodies: list[bytes]
+) -> list[dict[str, Any]]:
+    """Add the bytes of each record, and return the records or the parts of them that are read."""
+    records: list[dict[str, Any]] = []
+    for piece in _read_items(data):
+        record = _decode(piece)
+        if type(record) is not dict:
+            raise TypeError(piece)
+        # The copy has the right size. orjson shrinks a larger block, and the rest of it is lost.
+        bodies.append(memoryview(_encode(record)).tobytes())
+        if len(records) >= WHOLE_RECORDS:
+            record = {name: record[name] for name in names if name in record}
+        records.append(record)
+    return records

@@ -20,7 +20,8 @@ from gateway.config.loading import build_connector, load_connector
 from gateway.config.yaml.document import parse_yaml
 from gateway.errors import Finding
 from gateway.fetch.decode.formats import DecodedDocument
-from gateway.fetch.record_selector import ExpressionCache, RecordSelector
+from gateway.fetch.expression_cache import ExpressionCache
+from gateway.fetch.record_selector import RecordSelector
 from gateway.harmonise.data_subjects import DataSubjectFinder
 from gateway.harmonise.harmoniser import Harmoniser
 from gateway.harmonise.values.payload import xml_element

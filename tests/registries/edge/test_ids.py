@@ -16,7 +16,8 @@ from gateway.check import check_document
 from gateway.cli import app
 from gateway.config.loading import build_connector, load_connector
 from gateway.config.yaml.document import parse_yaml
-from gateway.fetch.record_selector import ExpressionCache, RecordSelector, SelectedNode
+from gateway.fetch.expression_cache import ExpressionCache
+from gateway.fetch.record_selector import RecordSelector, SelectedNode
 from gateway.harmonise.harmoniser import Harmoniser
 from gateway.pipeline.page_writer import select_changes
 from gateway.pipeline.raw_entry import RawEntry

@@ -19,9 +19,10 @@ from gateway.fetch import TimeWindow, read_pages, reply_shape, stream_reader
 from gateway.fetch.decode.formats import DecodedDocument, read_json
 from gateway.fetch.decode.json_records import RecordFields, read_records
 from gateway.fetch.decode_budget import DecodeBudget, json_memory
+from gateway.fetch.expression_cache import ExpressionCache
 from gateway.fetch.http.body import ReplyBody
 from gateway.fetch.record_fields import record_fields
-from gateway.fetch.record_selector import ExpressionCache, RecordSelector
+from gateway.fetch.record_selector import RecordSelector
 from gateway.fetch.registry_client import RegistryClient
 from tests.support.fuzz_mutations import mutate
 from tests.support.memory_stream import NOW
