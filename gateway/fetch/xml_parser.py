@@ -23,7 +23,7 @@ from gateway.fetch.decode_budget import (
     too_large,
     xml_memory,
 )
-from gateway.fetch.http.body import ReplyBody
+from gateway.fetch.http.body import CHUNK, ReplyBody
 from gateway.fetch.namespace_scope import (
     MAX_NAMESPACES,
     NAMESPACE_EVENTS,
@@ -35,6 +35,7 @@ from gateway.fetch.xml_cutter import cut_records
 
 MAX_DEPTH = 200
 MAX_ELEMENTS = 20_000_000
+WHOLE_DOCUMENT_CHUNK = 1_000_000
 SHARE_AROUND_RECORDS = 8
 """The part of the memory for what a large document contains besides its records: one eighth."""
 _DOCTYPE, _DECLARATION = b"<!DOCTYPE", b"xmlns"
@@ -183,7 +184,9 @@ def _parse(
         cut := cut_records(body, place, MAX_DEPTH, memory_around_records, _PLAIN_PARSER)
     ):
         return cut
-    survey = _survey(body, counts_memory=place is not None)
+    # A document that is built as a whole is not smaller in memory when it is read in small pieces.
+    piece_size = CHUNK if place is not None else WHOLE_DOCUMENT_CHUNK
+    survey = _survey(body, piece_size, counts_memory=place is not None)
     if place is None and budget.needs_count(body.size):
         count = partial(_count_memory, body)
         budget.spend_at_most(MOST_XML_PER_BYTE * body.size, count, where)
@@ -201,7 +204,7 @@ def _parse(
     take = cutter.check_events if checks_elements else cutter.take_finished_records
     scope = NamespaceScope(where) if survey.declares_many_namespaces else None
     try:
-        for piece in body.chunks():
+        for piece in body.chunks(piece_size):
             parser.feed(piece)
             events: Iterable[Any] = parser.read_events()
             take(scope.without_namespaces(events) if scope else events)
@@ -228,12 +231,12 @@ class _Survey:
     memory: int = 0
 
 
-def _survey(body: ReplyBody, *, counts_memory: bool) -> _Survey:
+def _survey(body: ReplyBody, piece_size: int, *, counts_memory: bool) -> _Survey:
     survey = _Survey()
     # A smaller body cannot have so many elements.
     counts_elements = counts_memory or body.size > MAX_ELEMENTS
     marks, declarations, before = 0, 0, b""
-    for piece in body.chunks():
+    for piece in body.chunks(piece_size):
         starts = piece.count(b"<") if counts_elements else 0
         marks += starts
         declarations += piece.count(_DECLARATION)
