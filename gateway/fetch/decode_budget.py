@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from gateway.config.connection import Limits
 from gateway.errors import StreamHalted
@@ -25,6 +26,7 @@ _JSON_CONTAINER, _JSON_OBJECT, _JSON_MEMBER, _JSON_ITEM, _JSON_TEXT = 80, 120, 4
 _MOST_PER_BYTE = 124
 """The most that :func:`json_memory` counts for each byte, for ``{``, ``:`` and long characters."""
 _XML_NODE, _XML_ATTRIBUTE = 128, 240
+_NO_XML_MARKS = bytes(byte for byte in range(256) if byte not in b"<>=")
 MOST_XML_PER_BYTE = 241
 """The most that :func:`xml_memory` counts for each byte, for an equals sign."""
 _CSV_ROW, _CSV_CELL = 232, 90
@@ -112,14 +114,29 @@ def json_memory(data: bytes) -> int:
     )
 
 
-def xml_memory(data: bytes, starts: int | None = None) -> int:
+class XmlMarks(NamedTuple):
+    """How often the marks of XML occur in a part of a document."""
+
+    starts: int
+    ends: int
+    equals: int
+
+
+def count_xml_marks(data: bytes) -> XmlMarks:
+    """Return how often ``<``, ``>`` and ``=`` occur. One pass through the data finds all three."""
+    marks = data.translate(None, _NO_XML_MARKS)
+    return XmlMarks(marks.count(b"<"), marks.count(b">"), marks.count(b"="))
+
+
+def xml_memory(data: bytes, marks: XmlMarks | None = None) -> int:
     """Return an estimate of the memory that a part of an XML document takes as a tree.
 
-    ``starts`` is the number of ``<`` in the data, if the caller knows it.
+    ``marks`` are those of the data, if the caller knows them.
     """
-    elements = (data.count(b"<") if starts is None else starts) - data.count(b"</")
-    texts = data.count(b">") - data.count(b"><")
-    return _XML_NODE * (elements + texts) + _XML_ATTRIBUTE * data.count(b"=") + len(data)
+    marks = marks or count_xml_marks(data)
+    elements = marks.starts - data.count(b"</")
+    texts = marks.ends - data.count(b"><")
+    return _XML_NODE * (elements + texts) + _XML_ATTRIBUTE * marks.equals + len(data)
 
 
 def csv_memory(data: bytes, separator: bytes) -> int:

@@ -7,6 +7,7 @@ import struct
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import IO, Any, cast
 
 import msgspec
@@ -17,6 +18,7 @@ from gateway.fetch.http.body import IN_MEMORY
 
 _SIZES = struct.Struct(">II")
 """The sizes before each record: those of the record and of its values."""
+_BLOCK = 65_536
 _encode_values = msgspec.json.Encoder().encode
 _decode_values = msgspec.json.Decoder(list[list[str]]).decode
 
@@ -91,25 +93,34 @@ class StreamedRecords:
 
     def first(self, number: int) -> list[bytes]:
         """Return the first records; call it before you iterate over all of them."""
-        self._file.seek(0)
-        return [self._next()[0] for _ in range(min(number, self.count))]
+        return [record for record, _ in islice(self._stored(), number)]
 
     def __iter__(self) -> Iterator[bytes]:
         return (record for record, _ in self.with_values())
 
     def with_values(self) -> Iterator[tuple[bytes, Values]]:
         """Yield each record with the texts that the expressions of its path find in it."""
-        self._file.seek(0)
-        for _ in range(self.count):
-            record, values = self._next()
+        for record, values in self._stored():
             texts = _decode_values(values) if values else ()
             yield record, dict(zip(self._names, texts, strict=True))
         self._file.close()
 
-    def _next(self) -> tuple[bytes, bytes]:
-        size, size_of_values = _SIZES.unpack(self._file.read(_SIZES.size))
-        both = self._file.read(size + size_of_values)
-        return both[:size], both[size:]
+    def _stored(self) -> Iterator[tuple[bytes, bytes]]:
+        """Yield each record and its values as they are stored, read in large blocks."""
+        read, head = self._file.read, _SIZES.size
+        self._file.seek(0)
+        block, position = b"", 0
+        for _ in range(self.count):
+            if len(block) - position < head:
+                block, position = block[position:] + read(_BLOCK), 0
+            size, size_of_values = _SIZES.unpack_from(block, position)
+            start = position + head
+            middle, end = start + size, start + size + size_of_values
+            if len(block) < end:
+                block = block[position:] + read(max(_BLOCK, end - len(block)))
+                start, middle, end = start - position, middle - position, end - position
+            yield block[start:middle], block[middle:end]
+            position = end
 
     def discard(self) -> None:
         """Release the records."""

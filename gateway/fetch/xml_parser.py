@@ -20,6 +20,7 @@ from gateway.fetch import charset
 from gateway.fetch.decode_budget import (
     MOST_XML_PER_BYTE,
     DecodeBudget,
+    count_xml_marks,
     too_large,
     xml_memory,
 )
@@ -234,17 +235,18 @@ class _Survey:
 def _survey(body: ReplyBody, piece_size: int, *, counts_memory: bool) -> _Survey:
     survey = _Survey()
     # A smaller body cannot have so many elements.
-    counts_elements = counts_memory or body.size > MAX_ELEMENTS
-    marks, declarations, before = 0, 0, b""
+    counts_marks = counts_memory or body.size > MAX_ELEMENTS
+    elements, declarations, before = 0, 0, b""
     for piece in body.chunks(piece_size):
-        starts = piece.count(b"<") if counts_elements else 0
-        marks += starts
-        declarations += piece.count(_DECLARATION)
+        marks = count_xml_marks(piece) if counts_marks else None
+        elements += marks.starts if marks else 0
+        if marks is None or marks.equals:
+            declarations += piece.count(_DECLARATION)
         across = before + piece[: len(_DOCTYPE) - 1]
-        if marks > MAX_ELEMENTS or _DOCTYPE in piece or _DOCTYPE in across:
+        if elements > MAX_ELEMENTS or _DOCTYPE in piece or _DOCTYPE in across:
             survey.needs_element_checks = True
         if counts_memory:
-            survey.memory += xml_memory(piece, starts)
+            survey.memory += xml_memory(piece, marks)
         before = piece[1 - len(_DOCTYPE) :]
     survey.declares_many_namespaces = declarations > MAX_NAMESPACES
     return survey
