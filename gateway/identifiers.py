@@ -64,6 +64,9 @@ _BRIN: Final = re.compile(r"[0-9]{2}[A-Z]{2}([0-9]{2})?")
 _BRIN_LENGTH: Final = 4
 _NATIONAL_SCHEME: Final = re.compile(r"[a-z]{2}-[a-z0-9][a-z0-9-]*")
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_CARD_NUMBER: Final = re.compile(
+    r"[0-9a-f]{8}-[0-9a-f]{4}-1[0-9a-f]{3}-[89ab][0-9a-f]{3}-([0-9]{3})([0-9]{9})"
+)
 _LEGACY: Final = re.compile(r"[A-Z]{2}-[0-9]{9}-.+")
 _WEB_ADDRESS: Final = re.compile(r"https?://[^\s/?#]+[^\s]*")
 _NO_HOST: Final = frozenset({"", "/", "?", "#"})
@@ -138,16 +141,20 @@ def parse_card_number(value: str) -> CardNumber | str:
     because the official generators and plain version 1 UUIDs count it differently.
     """
     lowered = value.lower()
+    if found := _CARD_NUMBER.fullmatch(lowered):
+        return CardNumber(lowered, found[1], found[2])
     if not _UUID.fullmatch(lowered):
         return "BAD_SHAPE"
     if lowered[14] != "1":
         return "VERSION_NOT_1"
     if lowered[19] not in "89ab":
         return "VARIANT_NOT_RFC4122"
-    node = lowered[24:]
-    if not (node.isascii() and node.isdigit()):
-        return "NODE_NOT_DECIMAL"
-    return CardNumber(lowered, node[:3], node[3:])
+    return "NODE_NOT_DECIMAL"
+
+
+def is_card_number(value: str) -> bool:
+    """Return whether a text is a card number in lower case. It ends with the PIC."""
+    return _CARD_NUMBER.fullmatch(value) is not None
 
 
 @lru_cache(maxsize=8192)

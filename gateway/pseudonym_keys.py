@@ -10,6 +10,7 @@ When the gateway publishes a record again, it removes the documents under the pr
 from __future__ import annotations
 
 import hmac
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
@@ -74,6 +75,23 @@ def keyed_hash(key: bytes, message: bytes) -> bytes:
     inner.update(message)
     outer.update(inner.digest())
     return outer.digest()
+
+
+def keyed_hash_writer(key: bytes, start: bytes) -> Callable[[bytes], str]:
+    """Return a function that gives the keyed hash of ``start`` and a message in hexadecimal.
+
+    It processes the key and ``start`` only once.
+    """
+    inner, outer = (started.copy() for started in _started_hashes(key))
+    inner.update(start)
+
+    def write(message: bytes) -> str:
+        first, last = inner.copy(), outer.copy()
+        first.update(message)
+        last.update(first.digest())
+        return last.hexdigest()
+
+    return write
 
 
 @lru_cache(maxsize=64)

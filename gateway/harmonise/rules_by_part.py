@@ -47,11 +47,11 @@ def credit_period(
     return day and tables.judgements.credit_day(country, day)
 
 
-def status_period(
-    tables: Tables, country: str, valid_from: date | None, valid_until: date | None
-) -> date | None:
-    """Return the day on which the rules read the level of an enrolment. Others give the same."""
-    day = valid_from or valid_until
+def status_period(tables: Tables, country: str, day: date | None) -> date | None:
+    """Return the day on which the rules read the level of an enrolment. Others give the same.
+
+    ``day`` is its first day, or its last one if only that is known.
+    """
     return day and tables.judgements.level_day(country, day)
 
 

@@ -13,12 +13,14 @@ from urllib.parse import quote
 
 from orjson import dumps
 
-from gateway.pseudonym_keys import keyed_hash
+from gateway.pseudonym_keys import keyed_hash, keyed_hash_writer
 
 NAMESPACE = uuid.UUID("5f0d0a52-3c6b-5c1e-9a44-6d1b6a1f7c3e")
 _NAMESPACE = NAMESPACE.bytes
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~:/-]*")
 """Text that needs no percent-encoding in the path of an IRI."""
+
+_PSEUDONYM_LENGTH = 40
 
 _VARIANT = {digit: "89ab"[place % 4] for place, digit in enumerate("0123456789abcdef")}
 """The variant digit of a UUID, which keeps two bits of the hash (RFC 9562, 4.1)."""
@@ -129,12 +131,28 @@ def event_uuid(key: bytes, *parts: str) -> str:
     return _uuid(keyed_hash(key, "|".join(("event", *parts)).encode()).hex(), 8)
 
 
+def event_uuid_writer(key: bytes, start: str) -> Callable[[str], str]:
+    """Return a function that gives the :func:`event_uuid` of parts that begin with ``start``.
+
+    The function takes the other parts with a ``|`` between them.
+    """
+    write = keyed_hash_writer(key, f"event|{start}|".encode())
+    return lambda rest: _uuid(write(rest.encode()), 8)
+
+
+def pseudonym_writer(audience_key: bytes, connector: str) -> Callable[[str], str]:
+    """Return a function that gives the :func:`pseudonym_key` of a native id of a connector."""
+    write = keyed_hash_writer(audience_key, f"{connector}|".encode())
+    return lambda native_id: write(native_id.encode())[:_PSEUDONYM_LENGTH]
+
+
 def pseudonym_key(audience_key: bytes, connector: str, native_id: str) -> str:
     """Return the topic key of a record about a person: a keyed hash of connector and native id.
 
     The key does not depend on identifiers of the person, because deletions arrive without them.
     """
-    return keyed_hash(audience_key, f"{connector}|{native_id}".encode()).hex()[:40]
+    digest = keyed_hash(audience_key, f"{connector}|{native_id}".encode())
+    return digest.hex()[:_PSEUDONYM_LENGTH]
 
 
 def iri_segment(native_id: str, *, safe: str = "-._~") -> str:

@@ -63,6 +63,7 @@ class EntryMaker:
         self._told_by_number: list[Told] = []
         self._periods: dict[tuple[date | None, date | None], tuple[int, int]] = {}
         self._period_numbers: dict[Any, int] = {}
+        self._status_periods: dict[date | None, date | None] = {}
 
     def periods(self, valid_from: date | None, valid_until: date | None) -> tuple[int, int]:
         """Return the numbers of the periods in which the tables answer for levels and credits.
@@ -95,7 +96,14 @@ class EntryMaker:
 
     def status_period(self, valid_from: date | None, valid_until: date | None) -> date | None:
         """Return a day with the same answers of the tables for an enrolment as these days."""
-        return rules_by_part.status_period(self._tables, self._country, valid_from, valid_until)
+        day = valid_from or valid_until
+        found = self._status_periods.get(day)
+        if found is None:
+            found = rules_by_part.status_period(self._tables, self._country, day)
+            if len(self._status_periods) >= MAX_ENTRIES:
+                self._status_periods.clear()
+            self._status_periods[day] = found
+        return found
 
     def group_maker(
         self,

@@ -97,6 +97,8 @@ class _FastWriter(CodeWriter):
         self._plan = plan
         self._record_type = record_type
         self._required: dict[int, str] = {}
+        self._selected: dict[tuple[type, str], str] = {}
+        """The variables of values that are parts of keys, by their expressions."""
         self._conditions: dict[tuple[tuple[str, ...], frozenset[str]], str] = {}
         self._variables: dict[str, str] = {}
         """The variables of values of the record itself, by field."""
@@ -272,6 +274,7 @@ class _FastWriter(CodeWriter):
                 elements.append("days")
         if group.period:
             elements.append(f"{group.period}_period")
+        elements = list(dict.fromkeys(elements))
         key = f"({', '.join(elements)})" if len(elements) > 1 else "".join(elements) or "None"
         self.emit(f"{group.name}_key = {key}")
         self.emit(f"{group.name}_entry = known_{group.name}({group.name}_key)")
@@ -322,7 +325,10 @@ class _FastWriter(CodeWriter):
         elements = []
         for shape in nested_rules(step.shape):
             if isinstance(shape, SingleValue | ManyValues):
-                elements.append(self._selected_element(shape, scope))
+                selected = type(shape), shape.select.text
+                if selected not in self._selected:
+                    self._selected[selected] = self._selected_element(shape, scope)
+                elements.append(self._selected[selected])
             elif isinstance(shape, Conditional):
                 elements.append(self._key_condition(shape, scope))
         return elements

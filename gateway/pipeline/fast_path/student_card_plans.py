@@ -14,7 +14,12 @@ from typing import Any, NamedTuple
 
 from orjson import dumps
 
-from gateway.identifiers import CardNumber, parse_card_number, parse_student_identifier
+from gateway.identifiers import (
+    CardNumber,
+    is_card_number,
+    parse_card_number,
+    parse_student_identifier,
+)
 from gateway.messages.cloudevents import midnight_of
 from gateway.messages.topics import CARDS_TOPIC, STUDENT_STATUS_TOPIC
 from gateway.pipeline.fast_path.memory import NotFastError
@@ -28,14 +33,18 @@ from gateway.pipeline.fast_path.plan import (
 )
 from gateway.records import Card, RawRecord
 from gateway.render import student_card
-from gateway.render.record_ids import event_uuid, pseudonym_key
+from gateway.render.record_ids import event_uuid_writer, pseudonym_writer
 
 _USUAL_ESI = re.compile(
     r"urn:schac:personalUniqueCode:int:esi:"
-    r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,24}:[A-Za-z0-9.-]+"
+    r"(?:[a-z0-9]++(?:-++[a-z0-9]++)*+\.)++[a-z]{2,24}:[A-Za-z0-9.-]++"
 )
-"""Student identifiers that are valid up to their length. The search is faster than parsing them."""
-_MAX_USUAL_LENGTH = 200
+"""A form of valid student identifiers. The search is faster than parsing them."""
+_MAX_USUAL_LENGTH = 100
+"""With this length, no label of a domain is longer than 63 characters."""
+
+
+_PIC_LENGTH = 9
 
 
 class Registry(NamedTuple):
@@ -46,16 +55,17 @@ class Registry(NamedTuple):
     key: bytes
 
 
-_Source = tuple[str, str, datetime, str, CardNumber | None]
-"""Pseudonym, version, time on the topic as such and as text, and the native id if it is an ESCN."""
+_Source = tuple[str, str, str, str, str]
+"""Pseudonym, version, time and day on the topic, and the native id if it is a card number."""
 
 
 def status_plan(registry: Registry) -> Plan:
     """Return the plan of a ``StudentStatus`` with an agreement."""
+    pseudonym_of = pseudonym_writer(registry.key, registry.connector)
 
     def identify(raw: RawRecord, timestamp: int) -> tuple[bytes, _Source]:
-        pseudonym = pseudonym_key(registry.key, registry.connector, raw.native_id)
-        return pseudonym.encode(), (pseudonym, raw.version, *_time_of(timestamp), None)
+        pseudonym = pseudonym_of(raw.native_id)
+        return pseudonym.encode(), (pseudonym, raw.version, *_time_of(timestamp), "")
 
     return Plan(
         STUDENT_STATUS_TOPIC,
@@ -83,14 +93,13 @@ def status_plan(registry: Registry) -> Plan:
 
 def card_plan(registry: Registry) -> Plan:
     """Return the plan of a ``Card`` with an agreement."""
+    pseudonym_of = pseudonym_writer(registry.key, registry.connector)
 
     def identify(raw: RawRecord, timestamp: int) -> tuple[bytes, _Source]:
-        pseudonym = pseudonym_key(registry.key, registry.connector, raw.native_id)
-        number = parse_card_number(raw.native_id)
-        source = pseudonym, raw.version, *_time_of(timestamp)
-        if isinstance(number, str):
-            return pseudonym.encode(), (*source, None)
-        return number.value.encode(), (*source, number)
+        pseudonym = pseudonym_of(raw.native_id)
+        number = _card_number_of(raw.native_id)
+        key = (number or pseudonym).encode()
+        return key, (pseudonym, raw.version, *_time_of(timestamp), number)
 
     return Plan(
         CARDS_TOPIC,
@@ -200,23 +209,24 @@ def _members(**values: Any) -> bytes:
 
 
 @lru_cache(maxsize=256)
-def _time_of(timestamp: int) -> tuple[datetime, str]:
-    """Return a time on a topic. Many records of a batch have the same one."""
+def _time_of(timestamp: int) -> tuple[str, str]:
+    """Return a time on a topic and its day. Many records of a batch have the same one."""
     moment = datetime.fromtimestamp(timestamp / 1000, UTC)
-    return moment, moment.isoformat()
+    return moment.isoformat(), midnight_of(moment)
 
 
 def _envelope_writer(registry: Registry) -> Callable[[_Source, str, datetime | None], bytes]:
     connector, country, key = registry
+    # The parts are those of student_card._envelope, where connector and pseudonym are one part.
+    event_id_of = event_uuid_writer(key, connector)
     start = dumps({"registryId": connector, "country": country[:2]})[:-1].decode()
 
     def write(source: _Source, event: str, changed_at: datetime | None) -> bytes:
-        pseudonym, version, published_at, published, _ = source
-        published_on = occurred_on = midnight_of(published_at)
-        occurred = published
+        pseudonym, version, published, published_on, _ = source
+        occurred, occurred_on = published, published_on
         if changed_at is not None:
             occurred, occurred_on = changed_at.isoformat(), midnight_of(changed_at)
-        event_id = event_uuid(key, f"{connector}|{pseudonym}", version, event, occurred, published)
+        event_id = event_id_of(f"{pseudonym}|{version}|{event}|{occurred}|{published}")
         return (
             f'{{"schemaVersion":"1","eventId":"{event_id}","eventType":"{event}",'
             f'"occurredAt":"{occurred_on}","publishedAt":"{published_on}",'
@@ -237,13 +247,18 @@ def _student_identifier(esi: str | None) -> bytes:
 
 def _card_number(source: _Source, text: str | None, pic: str) -> bytes:
     """Return the members up to the person's identifier. The number must end with ``pic``."""
-    native = source[-1]
-    number: CardNumber | str | None = native
-    if native is None or native.value != text:
-        number = parse_card_number(text or "")
-    if not isinstance(number, CardNumber) or number.pic != pic:
+    number = text if text and text == source[-1] else _card_number_of(text or "")
+    if number[-_PIC_LENGTH:] != pic:
         raise NotFastError
-    return f',"cardNumber":"{number.value}","personIdentifier":'.encode()
+    return f',"cardNumber":"{number}","personIdentifier":'.encode()
+
+
+def _card_number_of(text: str) -> str:
+    """Return a card number in lower case, or an empty text if it is none."""
+    if is_card_number(text):
+        return text
+    number = parse_card_number(text)
+    return number.value if isinstance(number, CardNumber) else ""
 
 
 def _term(start: date | None, end: date | None) -> bytes:
