@@ -66,6 +66,16 @@ def _belongs(step: FieldRule, group: Group) -> bool:
     return any(".".join(path[:length]) in group.fields for length in range(1, len(path) + 1))
 
 
+def is_in_higher_education(steps: Sequence[FieldRule]) -> bool:
+    """Return whether all records are in higher education, so that no level decides on credits."""
+    return any(
+        step.name == "credit_sector"
+        and isinstance(step.shape, Constant)
+        and step.shape.value == "HE"
+        for step in steps
+    )
+
+
 def generate_fast(
     plan: Plan,
     steps: Sequence[FieldRule],
@@ -97,6 +107,8 @@ class _FastWriter(CodeWriter):
         self._plan = plan
         self._record_type = record_type
         self._required: dict[int, str] = {}
+        self._level_decides = False
+        """Whether the level of a record decides on its credits, so that it is part of their key."""
         self._selected: dict[tuple[type, str], str] = {}
         """The variables of values that are parts of keys, by their expressions."""
         self._conditions: dict[tuple[tuple[str, ...], frozenset[str]], str] = {}
@@ -135,6 +147,7 @@ class _FastWriter(CodeWriter):
         """Write the function for all steps of a kind of record."""
         own, grouped = split_steps(self._plan, steps)
         groups = [group for group in self._plan.groups if grouped[group.name]]
+        self._level_decides = bool(grouped.get("level")) and not is_in_higher_education(steps)
         empty = self._record_type(id="")
         for group in self._plan.groups:
             if group not in groups:
@@ -274,6 +287,8 @@ class _FastWriter(CodeWriter):
                 elements.append("days")
         if group.period:
             elements.append(f"{group.period}_period")
+        if group.judge == "credits" and self._level_decides:
+            elements.append("level_key")
         elements = list(dict.fromkeys(elements))
         key = f"({', '.join(elements)})" if len(elements) > 1 else "".join(elements) or "None"
         self.emit(f"{group.name}_key = {key}")
