@@ -35,6 +35,7 @@ from gateway.pipeline.fast_path.plan import (
     Root,
     Written,
 )
+from gateway.pipeline.fast_path.pointer import POINTER_FIELDS, PointerWriter
 from gateway.records import Assessment, Issue, LangMap, RawRecord
 from gateway.render import elm_common, elm_credential, elm_credits, elm_levels
 from gateway.render.annex1 import Elements
@@ -51,17 +52,23 @@ _HOLDER_TEXTS = (*(name for name in _HOLDER if name != "holder.birth_date"), "ho
 _NO_ASSESSMENT = Assessment()
 
 
-def credential_plan(harmoniser: Harmoniser, template: str | None, id_key: bytes) -> Plan:
+def credential_plan(
+    harmoniser: Harmoniser, template: str | None, id_key: bytes, audience_key: bytes
+) -> Plan:
     """Return the plan of a ``Credential`` without parts, and without accreditations of its own.
 
-    ``template`` is the form of its IRI, if the stream sets one.
+    ``template`` is the form of its IRI, if the stream sets one. ``audience_key`` is the key of the
+    pseudonyms in pointers.
     """
     country, tables = harmoniser.connector.country, harmoniser.tables
     if tables is None:
         raise NotFastError
     write_iri = person_iri_writer(id_key, harmoniser.connector.connector, template)
 
-    def identify(raw: RawRecord, _timestamp: int) -> tuple[bytes, bytes]:
+    write_pointer = PointerWriter(harmoniser.connector.connector, country, audience_key)
+
+    def identify(raw: RawRecord, timestamp: int) -> tuple[bytes, bytes]:
+        write_pointer.published_at = timestamp
         return write_iri(raw.native_id)
 
     def has_true_days(awarded: date | None, issued: datetime | None, born: date | None) -> bool:
@@ -78,7 +85,7 @@ def credential_plan(harmoniser: Harmoniser, template: str | None, id_key: bytes)
         checks=(
             Check(has_true_days, ("awarded_on", "issued_at", "holder.birth_date")),
             Check(_has_sound_holder, _HOLDER_TEXTS),
-            Check(_is_usual, ("revoked", "holder_consent", "signed_original")),
+            Check(_is_usual, ("revoked", "signed_original")),
             Check(_has_holder, ("kind_is_micro", *_HOLDER_TEXTS, "holder.birth_date")),
         ),
         days=AWARD_DAYS,
@@ -105,6 +112,7 @@ def credential_plan(harmoniser: Harmoniser, template: str | None, id_key: bytes)
         ),
         conclude=_conclude,
         second_topic=POINTERS_TOPIC,
+        second=Fact(write_pointer, POINTER_FIELDS),
         identify=identify,
     )  # fmt: skip
 
@@ -173,6 +181,7 @@ def _learning() -> tuple[Group, ...]:
             "kind",
             ("kind", "micro"),
             {
+                "names": lambda record: (record.kind, record.micro),
                 "is_micro": lambda record: record.micro or record.kind == "micro_credential",
                 "short_programme": lambda record: (
                     elm_common.SHORT_PROGRAMME if record.micro else b""
@@ -191,6 +200,7 @@ def _learning() -> tuple[Group, ...]:
                 "other_levels": lambda record: _nested(elm_common.other_levels_member(record, EDC)),
                 "levels": elm_levels.levels,
                 "eqf": lambda record: record.eqf_level,
+                "cycle": lambda record: record.cycle,
                 "is_known": lambda record: (
                     (record.eqf_level, record.nqf_level, record.cycle) != (None, None, None)
                 ),
@@ -211,6 +221,7 @@ def _learning() -> tuple[Group, ...]:
                 "is_known": lambda record: (
                     record.credit_points is not None or record.credit_framework is not None
                 ),
+                "points_number": lambda record: record.credit_points,
                 "has_amount": lambda record: bool(record.credit_amount),
             },
             period="credits",
@@ -220,6 +231,7 @@ def _learning() -> tuple[Group, ...]:
             "subject",
             ("isced_f", "languages"),
             {
+                "isced": lambda record: record.isced_f,
                 "fields": lambda record: (
                     elm_common.fields_and_languages(record.isced_f, record.languages)
                 )
@@ -258,6 +270,7 @@ def _bodies(harmoniser: Harmoniser) -> tuple[Group, ...]:
                 "json": lambda record: (
                     elm_common.organisation(record.awarding_body, "awarding-body", EDC).json
                 ),
+                "itself": lambda record: record.awarding_body,
                 "has_eidas": lambda record: _has_eidas(record.awarding_body),
             },
             allows=lambda record: elm_common.is_complete(record.awarding_body),
@@ -298,6 +311,7 @@ def _assessment() -> Group:
             "scale": lambda record: of(record).grading_scale,
             "supervision": lambda record: elm_credential.supervision_member(of(record)),
             "specification": lambda record: elm_credential.assessment_specification(of(record)),
+            "type": lambda record: of(record).kind,
             "is_known": lambda record: bool(of(record).kind),
             "is_supervised": lambda record: bool(of(record).supervision),
         },
@@ -314,8 +328,8 @@ def _has_sound_holder(esi: str | None, *texts: str | None) -> bool:
     return not any(text and not text.isascii() and is_suspect(text) for text in (esi, *texts))
 
 
-def _is_usual(revoked: bool | None, consent: bool | None, original: str | None) -> bool:
-    return not (revoked or consent or original)
+def _is_usual(revoked: bool | None, original: str | None) -> bool:
+    return not (revoked or original)
 
 
 def _has_holder(micro: bool, *values: Any) -> bool:

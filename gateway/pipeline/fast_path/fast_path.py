@@ -177,7 +177,7 @@ def _plan(
     connector = harmoniser.connector
     if emits == "credential" and harmoniser.tables is not None:
         template = connector.streams[stream].iri
-        return credential_plan(harmoniser, template, settings.id_key)
+        return credential_plan(harmoniser, template, settings.id_key, settings.audience_key)
     if make_entry := catalogue_plans.PLANS.get(emits):
         return make_entry(settings.loq_version)
     if make_event := student_card_plans.PLANS.get(emits):

@@ -140,6 +140,7 @@ class _FastWriter(CodeWriter):
             "entry",
             "key",
             "document",
+            "second",
         ):
             self.unique_name(name)
 
@@ -180,6 +181,8 @@ class _FastWriter(CodeWriter):
             for check in self._plan.checks:
                 if not self._is_about_record(check):
                     self._emit_check(check, variables)
+            if self._plan.second is not None:
+                self._emit_second(self._plan.second, variables)
             self._emit_document(variables)
             if self._plan.facts:
                 told.append(self._emit_facts(variables))
@@ -470,8 +473,20 @@ class _FastWriter(CodeWriter):
         write = self.bind(f"write_{part.fields[0]}", part.write)
         return f"{write}({', '.join(variables[name] for name in part.fields)})"
 
+    def _emit_second(self, second: Fact, variables: Mapping[str, str]) -> None:
+        """Write the second document, or that there is none."""
+        self._field = ""
+        values = (variables[name] for name in second.fields)
+        write = self.bind("write_second", second.write)
+        self.emit(f"second = {write}(raw, root, {', '.join(values)})")
+        with self.emit_block("if second is not None and type(second) is not bytes:"):
+            self.emit("return None")
+
     def _emit_told(self, told: Sequence[str]) -> None:
         self.emit("# provenance and headers")
         self.emit(f"key = ({', '.join(told)},)")
         self.emit("entry = known_told(key) or learn_told(key)")
-        self.emit("return finish(raw, root, document, entry)")
+        if self._plan.second is None:
+            self.emit("return finish(raw, root, document, entry)")
+        else:
+            self.emit("return finish(raw, root, document, entry, second)")

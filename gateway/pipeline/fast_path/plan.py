@@ -142,6 +142,12 @@ class Plan:
     """Python expressions for the names in written parts that are no fields."""
     second_topic: str = ""
     """The topic of a second document about the record, or of its tombstone."""
+    second: Fact | None = None
+    """Writes the second document, from the raw record, its key and the values.
+
+    Without a document it returns ``None``, and anything else but bytes for a record that must go
+    the ordinary way.
+    """
     identify: Callable[[RawRecord, int], tuple[bytes, Any]] | None = None
     """Returns the key of a raw record and a value that expressions call ``prefix``.
 
@@ -153,7 +159,8 @@ class Plan:
     def written_fields(self) -> frozenset[str]:
         """The fields whose values the generated code maps for each record."""
         written = [part for part in self.parts if isinstance(part, Written)]
-        readers: tuple[Any, ...] = (*written, *self.presences, *self.checks, *self.facts)
+        second = (self.second,) if self.second is not None else ()
+        readers: tuple[Any, ...] = (*written, *self.presences, *self.checks, *self.facts, *second)
         names = {name for reader in readers for name in reader.fields}
         names.update(self.checked, self.days if self.days == AWARD_DAYS else ())
         return frozenset(names) - self.expressions.keys() - self.group_parts
