@@ -6,7 +6,7 @@ this module knows whether it is installed. See docs/decisions/0102.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, TypeVar
 
@@ -57,3 +57,18 @@ def accelerated(part: _Part) -> _Part:
     """
     replacement: _Part = getattr(_accelerator, part.__name__, part)
     return replacement
+
+
+def json_reader(
+    places: Sequence[tuple[str, ...]],
+) -> Callable[[bytes], tuple[Any, ...] | None] | None:
+    """Return a function that reads the values at places of a JSON text, if it can be had.
+
+    A place is a path of keys. The function returns the values, and then whether a text may hold
+    invisible characters. It returns ``None`` for a text of which it is not certain. A place inside
+    another one raises ``ValueError``.
+    """
+    if _accelerator is None:
+        return None
+    read: Callable[[bytes], tuple[Any, ...] | None] = _accelerator.JsonReader(places).read
+    return read

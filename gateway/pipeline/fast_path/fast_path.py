@@ -13,7 +13,6 @@ from gateway.config.connector import Stream
 from gateway.config.target_fields import find_target
 from gateway.harmonise.compiled_stream import CompiledKind, CompiledStream
 from gateway.harmonise.harmoniser import Harmoniser
-from gateway.harmonise.mapping.rule_functions import Constant, FieldRule
 from gateway.harmonise.record_rules import is_suspect
 from gateway.messages.cloudevents import DocumentHeaderEncoder
 from gateway.messages.event_ids import EventIds
@@ -21,8 +20,13 @@ from gateway.messages.outgoing import OutgoingRecord
 from gateway.pipeline.fast_path import catalogue_plans, student_card_plans
 from gateway.pipeline.fast_path.credential_plan import credential_plan
 from gateway.pipeline.fast_path.entries import EntryMaker
-from gateway.pipeline.fast_path.generator import generate_fast, split_steps
+from gateway.pipeline.fast_path.generator import (
+    generate_fast,
+    is_in_higher_education,
+    split_steps,
+)
 from gateway.pipeline.fast_path.memory import Entry, Memory, NotFastError, Trials
+from gateway.pipeline.fast_path.place_writer import Process, Read, generate_for_reader
 from gateway.pipeline.fast_path.plan import Plan
 from gateway.pipeline.fast_path.student_card_plans import Registry
 from gateway.pipeline.processed_record import ProcessedRecord
@@ -207,13 +211,17 @@ def _build(around: _Surroundings, event_ids: EventIds) -> FastPath:
     process, source = generate_fast(
         plan, kind.steps, kind.record, memories, names, title, xml=around.compiled.payload == "xml"
     )
-    return FastPath(_runner(around, process), (*memories.values(), told), trials, source)
+    reader = None
+    if around.compiled.payload == "json" and kind.judge is None:
+        reader = generate_for_reader(plan, kind.steps, kind.record, memories, names, title)
+    run = _runner(around, process, reader)
+    return FastPath(run, (*memories.values(), told), trials, source)
 
 
 def _memories(around: _Surroundings, maker: EntryMaker, trials: Trials) -> dict[str, Memory]:
     plan, kind = around.plan, around.kind
     _, grouped = split_steps(plan, kind.steps)
-    level_steps = [] if _is_in_higher_education(kind.steps) else grouped.get("level", [])
+    level_steps = [] if is_in_higher_education(kind.steps) else grouped.get("level", [])
     memories = {}
     for group in plan.groups:
         if not grouped[group.name] and not group.allows(kind.record(id="")):
@@ -232,26 +240,20 @@ def _memories(around: _Surroundings, maker: EntryMaker, trials: Trials) -> dict[
     return memories
 
 
-def _is_in_higher_education(steps: tuple[FieldRule, ...]) -> bool:
-    """Return whether all records are in higher education, so that no level decides on credits."""
-    return any(
-        step.name == "credit_sector"
-        and isinstance(step.shape, Constant)
-        and step.shape.value == "HE"
-        for step in steps
-    )
-
-
 def _runner(
-    around: _Surroundings, process: Callable[..., ProcessedRecord | None]
+    around: _Surroundings, process: Process, reader: tuple[Read, Process] | None
 ) -> Callable[[RawRecord, int], ProcessedRecord | None]:
-    """Return the function that parses a raw record and runs the generated function."""
+    """Return the function that parses a raw record and runs the generated function.
+
+    ``reader`` is tried first: the accelerator's reader, and the function of what it reads.
+    """
     harmoniser, compiled = around.harmoniser, around.compiled
     parse, hidden = compiled.parse_payload, compiled.may_hold_invisible_text
     context_of, variables = compiled.context, compiled.variables
     is_table, is_xml = compiled.payload == "csv", compiled.payload == "xml"
     root_of = iri_writer(around.harmoniser.connector.connector, around.stream.iri)
     identify, judge = around.plan.identify, around.kind.judge
+    read, process_values = reader or (None, process)
 
     def run(raw: RawRecord, timestamp: int) -> ProcessedRecord | None:
         native_id = raw.native_id
@@ -259,6 +261,14 @@ def _runner(
             return None
         if (raw.context or native_id[0] == "?") and harmoniser.reject_unidentified(raw):
             return None
+        if read is not None and raw.media_type == compiled.media_type:
+            found = read(raw.body or b"")
+            if found is not None:
+                root, prefix = root_of(native_id) if identify is None else identify(raw, timestamp)
+                context = context_of(raw) if variables else _NO_CONTEXT
+                result = process_values(raw, found, context, root, prefix)
+                if result is not None:
+                    return result
         node = parse(raw)
         if (not is_xml and type(node) is not dict) or (is_table and MALFORMED_ROW_KEY in node):
             return None
