@@ -17,6 +17,7 @@ from orjson import dumps
 
 from gateway.config.publishing_needs import rejection
 from gateway.identifiers import (
+    is_student_identifier,
     is_well_formed,
     normalise_identifier,
     parse_card_number,
@@ -347,6 +348,8 @@ def _assessment(record: Credential) -> str | None:
 def _esi(esi: str | None) -> str | Rejected:
     if esi is None:
         return _missing_field("holder.esi", "a European Student Identifier")
+    if is_student_identifier(esi):
+        return esi
     parsed = parse_student_identifier(esi)
     if isinstance(parsed, str):
         detail = f"expected urn:schac:personalUniqueCode:int:esi:<scope>:<code>; {parsed}"

@@ -67,7 +67,10 @@ def language_map(
 
         run = each.run
         return ManyValues(
-            lambda node, context, state: collect(run(node, context), context, state), each, collect
+            lambda node, context, state: collect(run(node, context), context, state),
+            each,
+            collect,
+            (_attribute(language) or "") if text is None else "",
         )
     pairs = _pairs(languages, compile_)
     return CompiledRule(lambda node, context, state: merge_texts(pairs(node, context), state))

@@ -102,6 +102,8 @@ class ManyValues(CompiledRule):
 
     select: CompiledExpression
     collect: CollectFunction
+    label: str = ""
+    """The attribute that gives the language of an XML element, if nothing else is read from it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from gateway.harmonise.record_rules import (
     is_suspect,
     missing_micro_elements,
 )
-from gateway.identifiers import parse_student_identifier
+from gateway.identifiers import is_student_identifier
 from gateway.messages.topics import CREDENTIALS_TOPIC, POINTERS_TOPIC
 from gateway.pipeline.fast_path.catalogue_plans import outcomes_member
 from gateway.pipeline.fast_path.memory import NotFastError
@@ -323,9 +323,10 @@ def _assessment() -> Group:
 
 def _has_sound_holder(esi: str | None, *texts: str | None) -> bool:
     """Return whether the texts about the holder get no issue."""
-    if esi is not None and isinstance(parse_student_identifier(esi), str):
+    if esi is not None and not is_student_identifier(esi):
         return False
-    return not any(text and not text.isascii() and is_suspect(text) for text in (esi, *texts))
+    present = [text for text in (esi, *texts) if text]
+    return "".join(present).isascii() or not any(map(is_suspect, present))
 
 
 def _is_usual(revoked: bool | None, original: str | None) -> bool:

@@ -105,6 +105,16 @@ def key_of_elements(found: Any) -> tuple[str | None, ...] | None:
     return tuple([key_of_element(element) for element in elements])
 
 
+def key_of_labelled(found: Any, label: bytes) -> tuple[str | None, ...] | None:
+    """Return the labels and texts of XML elements of one name as a part of a key."""
+    if found is None:
+        return None
+    elements = found if type(found) is list else [found]
+    if not elements or any(map(len, elements)):
+        raise NotFastError
+    return tuple([part for each in elements for part in (each.get(label), each.text)])
+
+
 def _key_of_one(value: Any) -> Any:
     return key_of_element(value) if is_element(value) else key_of_value(value)
 

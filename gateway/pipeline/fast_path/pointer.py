@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from gateway.records import Assessment, Credential, Holder, LearningOutcome, RawRecord
-from gateway.render.record_ids import pseudonym_key
+from gateway.render.record_ids import pseudonym_writer
 from gateway.render.student_card import EventSource, credential_pointer
 
 POINTER_FIELDS = (
@@ -36,6 +36,7 @@ class PointerWriter:
         self._connector = connector
         self._country = country
         self._key = audience_key
+        self._pseudonym_of = pseudonym_writer(audience_key, connector)
 
     def __call__(self, raw: RawRecord, root: bytes, consent: bool | None, *values: Any) -> Any:
         """Return the pointer, ``None`` without consent, or an issue for a value that is missing."""
@@ -44,6 +45,7 @@ class PointerWriter:
         esi, changed_at, awarded_on, title, outcomes, names, eqf, cycle, points, *rest = values
         fields, body, assessment, facts_of = rest
         quality = facts_of(awarded_on, eqf, title.values()) if facts_of else {}
+        skills = [outcome for outcome in outcomes or () if "esco" in outcome]
         record = Credential(
             id="",
             holder_consent=True,
@@ -51,7 +53,7 @@ class PointerWriter:
             changed_at=changed_at,
             awarded_on=awarded_on,
             title=title,
-            learning_outcomes=msgspec.convert(outcomes, type=_OUTCOMES) if outcomes else (),
+            learning_outcomes=msgspec.convert(skills, type=_OUTCOMES) if skills else (),
             kind=names[0],
             micro=names[1],
             eqf_level=eqf,
@@ -63,7 +65,7 @@ class PointerWriter:
         )
         source = EventSource(
             raw.connector,
-            pseudonym_key(self._key, raw.connector, raw.native_id),
+            self._pseudonym_of(raw.native_id),
             raw.version,
             raw.changed_at,
             self._country,
