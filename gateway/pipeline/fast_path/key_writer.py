@@ -8,6 +8,7 @@ from gateway.config.target_fields import find_target
 from gateway.harmonise.mapping.code_generator import CodeWriter
 from gateway.harmonise.mapping.code_scope import Scope
 from gateway.harmonise.mapping.rule_functions import (
+    CompiledRule,
     Conditional,
     Constant,
     FieldRule,
@@ -18,7 +19,7 @@ from gateway.harmonise.mapping.rule_functions import (
     WithDefault,
     nested_rules,
 )
-from gateway.harmonise.mapping.rule_shapes import context_name
+from gateway.harmonise.mapping.rule_shapes import context_name, is_direct_list
 from gateway.pipeline.fast_path import memory
 
 _FUNCTIONS = (
@@ -28,6 +29,7 @@ _FUNCTIONS = (
     "key_of_mapped",
     "key_of_element",
     "key_of_elements",
+    "key_of_labelled",
 )
 
 
@@ -45,7 +47,8 @@ class KeyWriter(CodeWriter):
     def _key_elements(self, step: FieldRule, scope: Scope) -> list[str]:
         """Write the variables of what a rule reads, and return them."""
         if not self._reads_scalars(step):
-            return [self._mapped_element(step)]
+            labelled = self._labelled_element(step.shape, scope)
+            return [labelled or self._mapped_element(step)]
         elements = []
         for shape in nested_rules(step.shape):
             if isinstance(shape, SingleValue | ManyValues):
@@ -83,6 +86,19 @@ class KeyWriter(CodeWriter):
         return target.value_type != "languages" and all(
             isinstance(shape, known) for shape in nested_rules(step.shape)
         )
+
+    def _labelled_element(self, shape: CompiledRule, scope: Scope) -> str:
+        """Write the variable of the labels and texts of a language map in XML, if they are all."""
+        if not (self._xml and isinstance(shape, ManyValues) and shape.label):
+            return ""
+        if not is_direct_list(shape.select):
+            return ""
+        self.bind_path(shape, scope)
+        value = self.unique_name(f"{self._field}_texts")
+        found = self._child_expression(shape.select.direct_path[0], scope)
+        # The name is in bytes, because lxml would encode a text each time.
+        self.emit(f"{value} = key_of_labelled({found}, {shape.label.encode()!r})")
+        return value
 
     def _mapped_element(self, step: FieldRule) -> str:
         value = self.unique_name(f"{self._field}_value")
