@@ -62,9 +62,15 @@ class World:
     has_previous_key: bool = False
     providers: Providers | None = None
 
-    def processor(self, *, fast: bool, harmoniser: type[Harmoniser] = Harmoniser) -> Process:
-        """Return a new processor with tables and harmonisers of its own."""
-        tables = Tables.load(ROOT / "mappings")
+    def processor(
+        self,
+        *,
+        fast: bool,
+        harmoniser: type[Harmoniser] = Harmoniser,
+        tables: Tables | None = None,
+    ) -> Process:
+        """Return a new processor with harmonisers of its own, and with its own or given tables."""
+        tables = tables or Tables.load(ROOT / "mappings")
         harmonisers = {
             name: harmoniser(connector, tables, pseudonym_key=SECRET, providers=self.providers)
             for name, connector in self.connectors.items()
