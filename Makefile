@@ -109,7 +109,7 @@ speed: .venv/installed  ## build and install the optional accelerator (1 minute;
 	@$(BIN)/gateway --version
 
 speed-tests: speed  ## run the tests of equal bytes with the accelerator (10 minutes; needs cargo)
-	@$(BIN)/python -m pytest -q -rs -m "$(WITHOUT_KAFKA)" $(addprefix tests/unit/,accelerator fetch messages kafka harmonise render) tests/equality tests/registries tests/conformance
+	@$(BIN)/python -m pytest -q -rs -n auto -m "$(WITHOUT_KAFKA)" $(addprefix tests/unit/,accelerator fetch messages kafka harmonise render) tests/equality tests/registries tests/conformance
 
 golden: .venv/installed  ## write the golden files again; review the difference
 	@$(BIN)/python -m pytest -q tests --update-golden
