@@ -122,7 +122,7 @@ def credential(record: Credential, root: str) -> bytes | Rejected:
         START, elm_common.json_string_content(root), ISSUER,
         issuer.json or awarder,
         validity_members(record.issued_at, record.valid_from, awarded, record.valid_until),
-        display_member(record.title),
+        display_member(record.title, dumps(record.title)),
         subject_start(
             holder.esi, holder.given_name, holder.family_name,
             holder.full_name, holder.birth_date, holder.email,
@@ -153,10 +153,10 @@ def validity_members(
     return json_text
 
 
-def display_member(title: LangMap) -> bytes:
-    """Return the member for the display of the credential."""
+def display_member(title: LangMap, json: bytes) -> bytes:
+    """Return the member for the display of the credential. ``json`` is the title as JSON."""
     return b',"displayParameter":{"id":"\0display","type":"DisplayParameter","title":%b%b' % (
-        dumps(title),
+        json,
         _display_parameter(tuple(title)),
     )
 
@@ -237,7 +237,7 @@ def _achievement(
     specification_only = assessment_specification(assessment)
     grade = assessment.grade if assessment else None
     fragments = [
-        achievement_start(record.title, process, record.description),
+        achievement_start(dumps(record.title), process, record.description),
         received_member(record),
         SPECIFIED_BY,
         *_specification(record, proof_of_specification(specification_only, grade)),
@@ -270,10 +270,10 @@ def awarding_process(body: bytes, awarded: date | None) -> bytes:
     )
 
 
-def achievement_start(title: LangMap, process: bytes, description: LangMap) -> bytes:
-    """Return the first members of an achievement."""
+def achievement_start(title: bytes, process: bytes, description: LangMap) -> bytes:
+    """Return the first members of an achievement. ``title`` is JSON."""
     json_text = b'{"id":"\0achievement","type":"LearningAchievement","title":%b,"awardedBy":%b' % (
-        dumps(title),
+        title,
         process,
     )
     return json_text + b',"description":%b' % dumps(description) if description else json_text

@@ -90,8 +90,10 @@ def person_iri_writer(
     if template:
         return iri_writer(connector, template)
 
+    hash_of = keyed_hash_writer(key, f"{connector}|".encode())
+
     def write(native_id: str) -> tuple[bytes, bytes]:
-        root = person_iri(key, connector, native_id, None).encode()
+        root = f"urn:uuid:{_uuid(hash_of(native_id.encode()), 8)}".encode()
         return root, root + b"#"
 
     return write

@@ -11,13 +11,16 @@ from datetime import date, datetime
 from functools import partial
 from typing import Any
 
+from orjson import dumps
+
 from gateway.harmonise.harmoniser import Harmoniser
 from gateway.harmonise.record_rules import (
     find_bad_day,
-    grade_issues,
+    grade_rule,
     is_suspect,
     missing_micro_elements,
 )
+from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.identifiers import is_student_identifier
 from gateway.messages.topics import CREDENTIALS_TOPIC, POINTERS_TOPIC
 from gateway.pipeline.fast_path.catalogue_plans import outcomes_member
@@ -74,12 +77,9 @@ def credential_plan(
     def has_true_days(awarded: date | None, issued: datetime | None, born: date | None) -> bool:
         return awarded is not None and find_bad_day(awarded, issued, born, country) is None
 
-    def issues_of_grade(grade: str | None, scale: str | None) -> tuple[Issue, ...]:
-        return grade_issues(grade, scale, country, tables) if grade else ()
-
     return Plan(
         CREDENTIALS_TOPIC,
-        (*_learning(), *_bodies(harmoniser), _assessment()),
+        (*_learning(), *_bodies(harmoniser), _assessment(country, tables)),
         _parts(),
         checked=("id", "changed_at"),
         checks=(
@@ -90,7 +90,7 @@ def credential_plan(
         ),
         days=AWARD_DAYS,
         facts=(
-            Fact(issues_of_grade, ("assessment.grade", "assessment_scale")),
+            Fact(_issues_of_grade, ("assessment.grade", "assessment_rule")),
             Fact(
                 _needs_sealing,
                 ("issued_at", "issuer_json", "issuer_has_eidas", "awarding_body_has_eidas"),
@@ -101,16 +101,23 @@ def credential_plan(
             Fact(
                 _elements,
                 (
-                    "kind_is_micro", "holder.esi", "holder.full_name", "holder.family_name",
+                    "holder.esi", "holder.full_name", "holder.family_name",
                     "holder.pseudonym", "learning_outcomes", "workload_hours", "credits_is_known",
                     "level_is_known", "assessment_is_known", "mode_is_known", "entry_requirement",
                     "assessment_is_supervised", "assessment.grade", "partial_value",
                     "further_information", "homepage", "credits_has_amount",
                     "awarding_body_country",
                 ),
+                applies="kind_is_micro",
             ),
         ),
         conclude=_conclude,
+        values={
+            "title_json": Fact(dumps, ("title",)),
+            "process": Fact(
+                elm_credential.awarding_process, ("awarding_body_json", "awarded_on")
+            ),
+        },
         second_topic=POINTERS_TOPIC,
         second=Fact(write_pointer, POINTER_FIELDS),
         identify=identify,
@@ -127,11 +134,11 @@ def _parts() -> tuple[Part, ...]:
             elm_credential.validity_members,
             ("issued_at", "valid_from", "awarded_on", "valid_until"),
         ),
-        Written(elm_credential.display_member, ("title",)),
+        Written(elm_credential.display_member, ("title", "title_json")),
         Written(elm_credential.subject_start, _HOLDER),
         Constant(elm_credential.CLAIM),
         Written(
-            _achievement_start, ("title", "awarding_body_json", "awarded_on", "description")
+            _achievement_start, ("title_json", "process", "description")
         ),
         Remembered("credits", "received"),
         Constant(elm_credential.SPECIFIED_BY),
@@ -142,7 +149,7 @@ def _parts() -> tuple[Part, ...]:
         Written(
             _graded_assessment,
             (
-                "assessment_start", "awarding_body_json", "awarded_on", "assessment.grade",
+                "assessment_start", "process", "assessment.grade",
                 "assessment_scale", "assessment_supervision", "assessment.assessed_on",
                 "assessment_specification",
             ),
@@ -155,7 +162,7 @@ def _parts() -> tuple[Part, ...]:
 def _specification() -> tuple[Part, ...]:
     """Return the members of a specification, in the order of ``elm_common.specification``."""
     return (
-        Written(elm_common.title_member, ("title",)),
+        Written(_title, ("title_json",)),
         Written(_description, ("description",)),
         Remembered("subject", "fields"),
         Written(partial(outcomes_member, EDC, SPECIFICATION_PREFIX), ("learning_outcomes",)),
@@ -296,7 +303,7 @@ def _has_eidas(body: Any) -> bool:
     return body is not None and "eidas" in body.identifiers
 
 
-def _assessment() -> Group:
+def _assessment(country: str, tables: Tables) -> Group:
     def of(record: Any) -> Assessment:
         return record.assessment or _NO_ASSESSMENT
 
@@ -309,6 +316,7 @@ def _assessment() -> Group:
         {
             "start": lambda record: elm_credential.assessment_start(of(record)),
             "scale": lambda record: of(record).grading_scale,
+            "rule": lambda record: grade_rule(of(record).grading_scale, country, tables),
             "supervision": lambda record: elm_credential.supervision_member(of(record)),
             "specification": lambda record: elm_credential.assessment_specification(of(record)),
             "type": lambda record: of(record).kind,
@@ -338,6 +346,12 @@ def _has_holder(micro: bool, *values: Any) -> bool:
     return not micro or any(value is not None for value in values)
 
 
+def _issues_of_grade(
+    grade: str | None, rule: Callable[[str], tuple[Issue, ...]]
+) -> tuple[Issue, ...]:
+    return rule(grade) if grade else ()
+
+
 def _needs_sealing(
     issued_at: datetime | None, issuer: bytes, issuer_has_eidas: bool, body_has_eidas: bool
 ) -> bool:
@@ -354,7 +368,6 @@ _MicroElements = tuple[Elements, bool, bool]
 
 
 def _elements(
-    is_micro: bool,
     esi: str | None,
     full_name: str | None,
     family_name: str | None,
@@ -373,10 +386,8 @@ def _elements(
     homepage: str | None,
     has_amount: bool,
     has_country: bool,
-) -> _MicroElements | None:
-    """Return the elements of a micro-credential, or ``None`` for another credential."""
-    if not is_micro:
-        return None
+) -> _MicroElements:
+    """Return the elements of a micro-credential."""
     elements = Elements(
         learner=bool(esi or full_name or family_name or pseudonym),
         title=True,
@@ -429,20 +440,16 @@ def _issuer(issuer: bytes, body: bytes) -> bytes:
     return issuer or body
 
 
-def _achievement_start(
-    title: LangMap, body: bytes, awarded: date | None, description: LangMap | None
-) -> bytes:
-    process = elm_credential.awarding_process(body, awarded)
+def _title(json: bytes) -> bytes:
+    return b'"title":' + json
+
+
+def _achievement_start(title: bytes, process: bytes, description: LangMap | None) -> bytes:
     return elm_credential.achievement_start(title, process, description or {})
 
 
-def _graded_assessment(
-    start: bytes, body: bytes, awarded: date | None, grade: str | None, *rest: Any
-) -> bytes:
-    if not grade:
-        return b""
-    process = elm_credential.awarding_process(body, awarded)
-    return elm_credential.assessment_member(start, process, grade, *rest)
+def _graded_assessment(start: bytes, process: bytes, grade: str | None, *rest: Any) -> bytes:
+    return elm_credential.assessment_member(start, process, grade, *rest) if grade else b""
 
 
 _proof_of_specification = elm_credential.proof_of_specification

@@ -62,6 +62,7 @@ class EntryMaker:
         self._told: dict[Told, int] = {}
         self._told_by_number: list[Told] = []
         self._periods: dict[tuple[date | None, date | None], tuple[int, int]] = {}
+        self._award_periods: dict[date, tuple[int, int, int]] = {}
         self._period_numbers: dict[Any, int] = {}
         self._status_periods: dict[date | None, date | None] = {}
 
@@ -90,9 +91,14 @@ class EntryMaker:
 
         The third one is the period in which the lists of institutions stay the same.
         """
-        list_period = self._tables.institutions.period(awarded_on)
-        level, credit, *_ = self.periods(None, awarded_on)
-        return level, credit, list_period
+        found = self._award_periods.get(awarded_on)
+        if found is None:
+            level, credit, *_ = self.periods(None, awarded_on)
+            found = level, credit, self._tables.institutions.period(awarded_on)
+            if len(self._award_periods) >= MAX_ENTRIES:
+                self._award_periods.clear()
+            self._award_periods[awarded_on] = found
+        return found
 
     def status_period(self, valid_from: date | None, valid_until: date | None) -> date | None:
         """Return a day with the same answers of the tables for an enrolment as these days."""

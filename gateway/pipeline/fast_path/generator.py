@@ -144,7 +144,7 @@ class _FastWriter(KeyWriter):
                 self._emit_lookup(group, grouped[group.name], scope)
             self._emit_learning(groups)
             variables |= {
-                name: repr(self._constants[name]) if name in self._constants else name
+                name: self._literal(self._constants[name]) if name in self._constants else name
                 for name in self._plan.group_parts
             }
             told = [self._emit_parts(group, variables) for group in groups]
@@ -153,8 +153,7 @@ class _FastWriter(KeyWriter):
                 for presence in self._plan.presences
                 if self._constants.get(presence.fields[0], True)
             ]
-            for name, expression in self._plan.expressions.items():
-                variables[name] = f"({expression.format(**variables)})"
+            self._emit_values(variables)
             for check in self._plan.checks:
                 if not self._is_about_record(check):
                     self._emit_check(check, variables)
@@ -246,6 +245,10 @@ class _FastWriter(KeyWriter):
 
     def _emit_check(self, check: Check, variables: Mapping[str, str]) -> None:
         self._field = ""
+        if self._constants.keys() >= set(check.fields) and check.test(
+            *(self._constants[name] for name in check.fields)
+        ):
+            return
         test = self.bind(f"check_{check.test.__name__}", check.test)
         values = [variables[name] for name in check.fields]
         with self.emit_block(f"if not {test}({', '.join(values)}):"):
@@ -294,8 +297,9 @@ class _FastWriter(KeyWriter):
         self.emit(f"{', '.join((told, *usual, *parts))}, = {group.name}_entry")
         if usual:
             hours, months = variables["workload_hours"], variables["duration_months"]
-            with self.emit_block(f"if usual is not None and not usual.covers({hours}, {months}):"):
-                self.emit("return None")
+            if (hours, months) != ("None", "None"):
+                self.emit(f"if usual is not None and not usual.covers({hours}, {months}):")
+                self.emit("    return None")
         return told
 
     def _emit_presence(self, presence: Presence, variables: Mapping[str, str]) -> str:
@@ -314,6 +318,14 @@ class _FastWriter(KeyWriter):
         return "facts"
 
     # the document
+
+    def _emit_values(self, variables: dict[str, str]) -> None:
+        """Write the values of the plan that are no fields."""
+        for name, expression in self._plan.expressions.items():
+            variables[name] = f"({expression.format(**variables)})"
+        for name, value in self._plan.values.items():
+            variables[name] = self.unique_name(name)
+            self.emit(f"{variables[name]} = {self._call(value, variables)}")
 
     def _emit_document(self, variables: Mapping[str, str]) -> None:
         self.emit("# the document")
@@ -368,11 +380,16 @@ class _FastWriter(KeyWriter):
     def _call(self, part: Written | Fact, variables: Mapping[str, str]) -> str:
         self._field = ""
         write = self.bind(f"write_{part.fields[0]}", part.write)
-        return f"{write}({', '.join(variables[name] for name in part.fields)})"
+        call = f"{write}({', '.join(variables[name] for name in part.fields)})"
+        applies = part.applies if isinstance(part, Fact) else ""
+        return f"({call} if {variables[applies]} else None)" if applies else call
 
     def _emit_second(self, second: Fact, variables: Mapping[str, str]) -> None:
         """Write the second document, or that there is none."""
         self._field = ""
+        if not self._constants.get(second.fields[0], True):
+            self.emit("second = None")
+            return
         values = (variables[name] for name in second.fields)
         write = self.bind("write_second", second.write)
         self.emit(f"second = {write}(raw, root, {', '.join(values)})")

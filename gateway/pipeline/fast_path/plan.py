@@ -66,13 +66,14 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """A value on which the provenance of a record depends. It can be a key.
+    """A value of other values. ``fields`` are as in :class:`Written`.
 
-    ``fields`` are as in :class:`Written`. The value never tells anything personal.
+    If the value called ``applies`` is false, it is ``None``.
     """
 
     write: Callable[..., Any]
     fields: tuple[str, ...]
+    applies: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +136,14 @@ class Plan:
     days: tuple[str, ...] = CATALOGUE_DAYS
     """The fields whose days may decide which row of a table applies."""
     facts: tuple[Fact, ...] = ()
-    """Values beside those of the groups on which the provenance depends. They can be keys."""
+    """Values beside those of the groups on which the provenance depends.
+
+    They can be keys, and they never tell anything personal.
+    """
     conclude: Callable[..., Conclusion] | None = None
     """Returns what the values of ``facts`` add to the provenance."""
+    values: Mapping[str, Fact] = field(default_factory=dict)
+    """Values that several parts share, by the names that the parts use."""
     expressions: Mapping[str, str] = field(default_factory=dict)
     """Python expressions for the names in written parts that are no fields."""
     second_topic: str = ""
@@ -161,7 +167,8 @@ class Plan:
         written = [part for part in self.parts if isinstance(part, Written)]
         second = (self.second,) if self.second is not None else ()
         readers: tuple[Any, ...] = (*written, *self.presences, *self.checks, *self.facts, *second)
-        names = {name for reader in readers for name in reader.fields}
+        names = {name for reader in readers for name in reader.fields} - self.values.keys()
+        names.update(name for value in self.values.values() for name in value.fields)
         names.update(self.checked, self.days if self.days == AWARD_DAYS else ())
         return frozenset(names) - self.expressions.keys() - self.group_parts
 
