@@ -52,7 +52,10 @@ _LOCAL_LANGUAGE = re.compile("q[a-t][a-z]")
 _SCRIPT = re.compile(r"[a-z]{4}")
 _REGION = re.compile(r"[a-z]{2}|[0-9]{3}")
 _VARIANT = re.compile(r"[a-z0-9]{5,8}|[0-9][a-z0-9]{3}")
-_EMAIL = re.compile(r"(?!.{256})[^@\s]+@[^@\s]+")
+_EMAIL = re.compile(r"[^@\s]++@[^@\s]++")
+_USUAL_EMAIL = re.compile(r"[!-?A-~]++@[!-?A-~]++")
+"""An address of visible ASCII characters. Reading the text does not change it."""
+_MAX_EMAIL_LENGTH = 255
 _HOST_AND_PATH = re.compile(r"(//)?[\w-]+(\.[\w-]+)+\.?(:[0-9]{1,5})?([/?#]\S*)?")
 _DURATION = re.compile(r"P(?:([0-9]{1,3})Y)?(?:([0-9]{1,3})M)?")
 
@@ -214,8 +217,10 @@ def url(default_scheme: str = "") -> Convert:
 
 def email(value: Any) -> str:
     """Return an e-mail address. The record does without a text that is none."""
+    if type(value) is str and _USUAL_EMAIL.fullmatch(value) and len(value) <= _MAX_EMAIL_LENGTH:
+        return value
     text = read_text(value)
-    if not _EMAIL.fullmatch(text):
+    if len(text) > _MAX_EMAIL_LENGTH or not _EMAIL.fullmatch(text):
         raise CastError("email_invalid", "an address such as name@office.example", leave_out=True)
     return text
 

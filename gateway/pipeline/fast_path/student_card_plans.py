@@ -35,6 +35,7 @@ from gateway.render import student_card
 from gateway.render.record_ids import event_uuid_writer, pseudonym_writer
 
 _PIC_LENGTH = 9
+_LEVEL_FIELDS = ("nqf_framework", "nqf_level", "eqf_declared", "degree_programme")
 
 
 class Registry(NamedTuple):
@@ -59,7 +60,7 @@ def status_plan(registry: Registry) -> Plan:
 
     return Plan(
         STUDENT_STATUS_TOPIC,
-        (_status(), _level(), _institution()),
+        (_status(), _institution()),
         (
             Written(_envelope_writer(registry), ("source", "status_event", "changed_at")),
             Constant(b',"esi":'),
@@ -67,7 +68,7 @@ def status_plan(registry: Registry) -> Plan:
             Remembered("institution", "identifiers"),
             Remembered("status", "state"),
             Written(_term, ("valid_from", "valid_until")),
-            Remembered("level", "levels"),
+            Remembered("status", "levels"),
             Written(
                 _holder,
                 ("holder.full_name", "holder.given_name", "holder.family_name", "holder.email"),
@@ -120,20 +121,13 @@ PLANS: dict[str, Callable[[Registry], Plan]] = {"student_status": status_plan, "
 def _status() -> Group:
     return Group(
         "status",
-        ("active", "ended", "esc_agreement"),
+        ("active", "ended", "esc_agreement", *_LEVEL_FIELDS),
         {
             "event": student_card.event_of_status,
             "state": lambda record: _members(status=student_card.state_of_status(record)),
+            "levels": lambda record: _members(**student_card.levels_of_status(record)),
         },
         allows=lambda record: record.esc_agreement and (record.active is not None or record.ended),
-    )
-
-
-def _level() -> Group:
-    return Group(
-        "level",
-        ("nqf_framework", "nqf_level", "eqf_declared", "degree_programme"),
-        {"levels": lambda record: _members(**student_card.levels_of_status(record))},
         period="status",
         judge="status",
     )
@@ -269,7 +263,10 @@ def _days_of_card(issued: date | None, expires: date | None) -> bytes:
 def _holder(
     full_name: str | None, given_name: str | None, family_name: str | None, email: str | None
 ) -> bytes:
-    name = full_name or " ".join(filter(None, (given_name, family_name)))
+    if given_name and family_name and not full_name:
+        name = f"{given_name} {family_name}"
+    else:
+        name = full_name or given_name or family_name or ""
     if len(name) > student_card.MAX_TEXT_LENGTH:
         raise NotFastError
     named = b',"fullName":' + dumps(name) if name else b""
