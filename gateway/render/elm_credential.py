@@ -200,11 +200,11 @@ def subject_start(
         elm_common.json_string_content(esi) if esi else b"\0holder"
     )
     if given_name:
-        json_text += b',"givenName":%b' % _language_map(given_name)
+        json_text += b',"givenName":{"%b":%b}' % (_NO_LANGUAGE, dumps(given_name))
     if family_name:
-        json_text += b',"familyName":%b' % _language_map(family_name)
+        json_text += b',"familyName":{"%b":%b}' % (_NO_LANGUAGE, dumps(family_name))
     if full := full_name or " ".join(filter(None, (given_name, family_name))):
-        json_text += b',"fullName":%b' % _language_map(full)
+        json_text += b',"fullName":{"%b":%b}' % (_NO_LANGUAGE, dumps(full))
     if birth_date:
         json_text += b',"dateOfBirth":%b' % date_as_datetime(birth_date)
     if esi:

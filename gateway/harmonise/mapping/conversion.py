@@ -124,6 +124,7 @@ def build_conversion(  # noqa: C901 - the fixed order of a rule, in one place
             and pseudonymise is None
             and target.value_type in _CACHEABLE_TYPES,
         ),
+        is_pseudonym=pseudonymise is not None and cast is None and to_target_type is _identity,
     )
 
 

@@ -71,6 +71,8 @@ class Conversion:
     """A further JSON type that generated code accepts inline: ``int`` or ``bool``."""
     wrap: Convert | None = None
     """Converts a value of ``accepted_json_type``, if the target has another type."""
+    is_pseudonym: bool = False
+    """Whether ``convert_text`` gives the pseudonym of the text and does nothing else."""
 
 
 @dataclass(frozen=True, slots=True)

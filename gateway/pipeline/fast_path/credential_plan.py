@@ -36,6 +36,7 @@ from gateway.pipeline.fast_path.plan import (
     Plan,
     Remembered,
     Root,
+    Value,
     Written,
 )
 from gateway.pipeline.fast_path.pointer import POINTER_FIELDS, PointerWriter
@@ -51,8 +52,9 @@ _HOLDER = tuple(
     f"holder.{name}"
     for name in ("esi", "given_name", "family_name", "full_name", "birth_date", "email")
 )
-_HOLDER_TEXTS = (*(name for name in _HOLDER if name != "holder.birth_date"), "holder.pseudonym")
+_NAMES = tuple(name for name in _HOLDER if name != "holder.birth_date")
 _NO_ASSESSMENT = Assessment()
+_HOMEPAGE = SPECIFICATION_PREFIX.removeprefix(ID_PREFIX_MARKER) + b"homepage"
 
 
 def credential_plan(
@@ -84,9 +86,9 @@ def credential_plan(
         checked=("id", "changed_at"),
         checks=(
             Check(has_true_days, ("awarded_on", "issued_at", "holder.birth_date")),
-            Check(_has_sound_holder, _HOLDER_TEXTS),
+            Check(_has_sound_holder, _NAMES),
             Check(_is_usual, ("revoked", "signed_original")),
-            Check(_has_holder, ("kind_is_micro", *_HOLDER_TEXTS, "holder.birth_date")),
+            Check(_has_holder, ("kind_is_micro", *_HOLDER, "holder.pseudonym")),
         ),
         days=AWARD_DAYS,
         facts=(
@@ -112,6 +114,7 @@ def credential_plan(
             ),
         ),
         conclude=_conclude,
+        expressions={"issuer": "{issuer_json} or {awarding_body_json}"},
         values={
             "title_json": Fact(dumps, ("title",)),
             "process": Fact(
@@ -129,7 +132,7 @@ def _parts() -> tuple[Part, ...]:
         Constant(elm_credential.START),
         Root(),
         Constant(elm_credential.ISSUER),
-        Written(_issuer, ("issuer_json", "awarding_body_json")),
+        Value("issuer"),
         Written(
             elm_credential.validity_members,
             ("issued_at", "valid_from", "awarded_on", "valid_until"),
@@ -162,7 +165,8 @@ def _parts() -> tuple[Part, ...]:
 def _specification() -> tuple[Part, ...]:
     """Return the members of a specification, in the order of ``elm_common.specification``."""
     return (
-        Written(_title, ("title_json",)),
+        Constant(b'"title":'),
+        Value("title_json"),
         Written(_description, ("description",)),
         Remembered("subject", "fields"),
         Written(partial(outcomes_member, EDC, SPECIFICATION_PREFIX), ("learning_outcomes",)),
@@ -436,14 +440,6 @@ def _conclude(
 # parts that are written for each record
 
 
-def _issuer(issuer: bytes, body: bytes) -> bytes:
-    return issuer or body
-
-
-def _title(json: bytes) -> bytes:
-    return b'"title":' + json
-
-
 def _achievement_start(title: bytes, process: bytes, description: LangMap | None) -> bytes:
     return elm_credential.achievement_start(title, process, description or {})
 
@@ -464,7 +460,8 @@ def _entry_requirement(text: LangMap | None) -> bytes:
 
 
 def _homepage(url: str | None) -> bytes:
-    return _nested(elm_common.homepage_member(url, EDC))
+    # The rule has checked the address, because the field is a web address.
+    return b',"homepage":' + elm_common.checked_web_resource(url, EDC, _HOMEPAGE) if url else b""
 
 
 def _further_information(text: LangMap | None) -> bytes:

@@ -8,14 +8,17 @@ the record, and looks up the parts of the document that were made for the same v
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from gateway.harmonise.mapping.code_scope import Scope
 from gateway.harmonise.mapping.generated_code_runtime import compile_source
 from gateway.harmonise.mapping.rule_functions import (
+    CompiledRule,
     Constant,
     FieldRule,
     ImpliedFramework,
+    SingleValue,
 )
 from gateway.harmonise.mapping.rule_shapes import describe_source, is_shared
 from gateway.pipeline.fast_path.key_writer import KeyWriter
@@ -31,11 +34,29 @@ from gateway.pipeline.fast_path.plan import (
     Presence,
     Remembered,
     Root,
+    Value,
     Written,
 )
 from gateway.pipeline.fast_path.plan import Constant as ConstantPart
 
 RunFast = Callable[..., Any]
+
+
+_NEVER_WRITTEN = "holder.pseudonym"
+"""A field that no document holds. A rule may ask only whether it has a value."""
+
+
+def _without_hash(shape: CompiledRule) -> CompiledRule:
+    """Return the rule of a pseudonym, which then keeps plain text instead of hashing it."""
+    conversion = shape.conversion if isinstance(shape, SingleValue) else None
+    if not isinstance(shape, SingleValue) or conversion is None or not conversion.is_pseudonym:
+        return shape
+    pseudonym_of: Callable[[str], Any] = conversion.convert_text or str
+
+    def convert(text: str) -> Any:
+        return text if text.isascii() and text.isprintable() else pseudonym_of(text)
+
+    return replace(shape, conversion=replace(conversion, convert_text=convert))
 
 
 def split_steps(
@@ -177,7 +198,8 @@ class _FastWriter(KeyWriter):
         ):
             super()._emit_rule(step, scope)
             return
-        self._emit_value(step.shape, scope)
+        shape = _without_hash(step.shape) if field == _NEVER_WRITTEN else step.shape
+        self._emit_value(shape, scope)
         self._variables[field] = self._value
 
     def _name_values(self, own: Sequence[FieldRule]) -> dict[str, str]:
@@ -351,6 +373,8 @@ class _FastWriter(KeyWriter):
             return part.json
         if isinstance(part, Root):
             return "root"
+        if isinstance(part, Value):
+            return variables[part.name]
         if isinstance(part, Remembered):
             name = f"{part.group}_{part.part}"
             found: bytes = self._constants.get(name, b"")

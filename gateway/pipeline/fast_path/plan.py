@@ -109,7 +109,14 @@ class Written:
     required: bool = False
 
 
-Part = Constant | Root | Remembered | Written
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A part that is one of the values or expressions of the plan."""
+
+    name: str
+
+
+Part = Constant | Root | Remembered | Value | Written
 
 
 @dataclass(frozen=True, slots=True)
