@@ -17,10 +17,10 @@ from gateway.harmonise.harmoniser import Harmoniser
 from gateway.harmonise.record_rules import (
     find_bad_day,
     grade_rule,
-    is_suspect,
     missing_micro_elements,
 )
 from gateway.harmonise.tables.compiled_tables import Tables
+from gateway.harmonise.values.misread_text import is_suspect
 from gateway.identifiers import is_student_identifier
 from gateway.messages.topics import CREDENTIALS_TOPIC, POINTERS_TOPIC
 from gateway.pipeline.fast_path.catalogue_plans import outcomes_member

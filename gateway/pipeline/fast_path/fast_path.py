@@ -13,7 +13,7 @@ from gateway.config.connector import Stream
 from gateway.config.target_fields import find_target
 from gateway.harmonise.compiled_stream import CompiledKind, CompiledStream
 from gateway.harmonise.harmoniser import Harmoniser
-from gateway.harmonise.record_rules import is_suspect
+from gateway.harmonise.values.misread_text import is_suspect
 from gateway.messages.cloudevents import DocumentHeaderEncoder
 from gateway.messages.event_ids import EventIds
 from gateway.messages.outgoing import OutgoingRecord
