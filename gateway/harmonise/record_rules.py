@@ -11,13 +11,12 @@ from a title, a cycle, ISCED or an amount of credits (R3). A part never takes th
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
-from functools import lru_cache
 from typing import Any
 
+from gateway.harmonise.grade_rules import grade_issues
 from gateway.harmonise.part_ids import distinguish_parts
 from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.harmonise.tables.credits import CreditMatch
@@ -30,11 +29,12 @@ from gateway.harmonise.tables.level_and_credit_rules import (
     RuleOutcome,
     record_refused,
 )
+from gateway.harmonise.tables.level_answers import NoLevelReason
 from gateway.harmonise.tables.rule_codes import Code
+from gateway.harmonise.values.future_days import is_in_future
 from gateway.harmonise.values.misread_text import is_suspect
 from gateway.records import Issue, Lookup, Rejected
 
-ECTS_GRADING_SCALE = "ECTS grading scale (A-E, FX, F)"
 _CYCLE_CREDITS = {"short": ((90, 120),), "first": ((180, 240),), "second": ((60, 120), (270, 420))}
 _LEVEL_NOT_KNOWN = 0
 _LEARNING = {"qualification", "learning_opportunity", "credential"}
@@ -42,9 +42,6 @@ _LEARNING = {"qualification", "learning_opportunity", "credential"}
 _FIRST_YEAR, _LAST_YEAR = 1850, 2100
 _NO_STAND_IN = "expected a day of this age, not a stand-in for no day"
 _HAS_COME = "expected a day that has come"
-_NUMBER = re.compile(r"-?[0-9]{1,4}(?:[.,][0-9]{1,4})?")
-_NUMBER_RANGE = re.compile(r"([0-9]{1,4}(?:[.,][0-9]{1,4})?)-([0-9]{1,4}(?:[.,][0-9]{1,4})?)")
-
 Enriched = tuple[dict[str, Any], tuple[Lookup, ...], tuple[Issue, ...]]
 
 
@@ -312,20 +309,24 @@ class RecordRules:
         self.issues.append(Issue(code=str(code), field=field, message=message))
 
 
-@lru_cache(maxsize=1024)
-def _grades_of(
-    values: tuple[str, ...],
-) -> tuple[frozenset[str] | None, tuple[Decimal, Decimal] | None]:
-    """Return the grades of a scale, or the least and the greatest number if it is a range."""
-    if len(values) > 1 and not any("-" in value[1:] for value in values):
-        return frozenset(values), None
-    if len(values) == 1 and (span := _NUMBER_RANGE.fullmatch(values[0])):
-        return None, (_decimal(span[1]), _decimal(span[2]))
-    return None, None
-
-
-def _decimal(text: str) -> Decimal:
-    return Decimal(text.replace(",", "."))
+def find_bad_day(
+    awarded: date | None, issued: datetime | date | None, born: date | None, country: str
+) -> tuple[str, str, str] | None:
+    """Return the field, the code and the expectation for a day that cannot be true (R9)."""
+    if awarded is not None and not _FIRST_YEAR <= awarded.year <= _LAST_YEAR:
+        return "awarded_on", str(Code.DATE_IMPLAUSIBLE), _NO_STAND_IN
+    if born is not None and not _FIRST_YEAR <= born.year <= _LAST_YEAR:
+        return "holder.birth_date", str(Code.DATE_IMPLAUSIBLE), _NO_STAND_IN
+    issued_on = issued.date() if isinstance(issued, datetime) else issued
+    if awarded is not None and is_in_future(awarded, country):
+        return "awarded_on", str(NoLevelReason.DAY_IN_FUTURE), _HAS_COME
+    if issued_on is not None and is_in_future(issued_on, country):
+        return "issued_at", str(NoLevelReason.DAY_IN_FUTURE), _HAS_COME
+    if born is not None and is_in_future(born, country):
+        return "holder.birth_date", str(NoLevelReason.DAY_IN_FUTURE), _HAS_COME
+    if awarded is not None and born is not None and born >= awarded:
+        return "awarded_on", str(Code.DATES_UNORDERED), "expected a birth before the award"
+    return None
 
 
 _MICRO_ELEMENTS = (

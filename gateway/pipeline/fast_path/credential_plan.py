@@ -13,12 +13,9 @@ from typing import Any
 
 from orjson import dumps
 
+from gateway.harmonise.grade_rules import grade_rule
 from gateway.harmonise.harmoniser import Harmoniser
-from gateway.harmonise.record_rules import (
-    find_bad_day,
-    grade_rule,
-    missing_micro_elements,
-)
+from gateway.harmonise.record_rules import find_bad_day, missing_micro_elements
 from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.harmonise.values.misread_text import is_suspect
 from gateway.identifiers import is_student_identifier
