@@ -209,7 +209,11 @@ def _envelope_writer(registry: Registry) -> Callable[[_Source, str, datetime | N
         pseudonym, version, published, published_on, _ = source
         occurred, occurred_on = published, published_on
         if changed_at is not None:
-            occurred, occurred_on = changed_at.isoformat(), midnight_of(changed_at)
+            occurred_on = midnight_of(changed_at)
+            if changed_at.tzinfo is UTC:  # faster than the form of the whole time
+                occurred = f"{occurred_on[:11]}{changed_at.time().isoformat()}+00:00"
+            else:
+                occurred = changed_at.isoformat()
         event_id = event_id_of(f"{pseudonym}|{version}|{event}|{occurred}|{published}")
         return (
             f'{{"schemaVersion":"1","eventId":"{event_id}","eventType":"{event}",'

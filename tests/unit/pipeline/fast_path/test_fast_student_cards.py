@@ -214,6 +214,26 @@ def test_the_day_of_publication_is_that_of_the_raw_record(kind: str):
     assert days == ["1970-01-01", f"{morning}", f"{morning}", tomorrow, f"{morning}"]
 
 
+@pytest.mark.parametrize("kind", ["statuses", "cards"])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        "0001-01-01T00:00:00+00:00",
+        "2026-03-01T14:00:00+00:00",
+        "2026-03-01T14:00:00.000001+00:00",
+        "2026-03-01T14:00:00.120000+00:00",
+        "2026-03-01T23:30:00-02:00",
+        "2026-03-01T00:30:00+05:30",
+    ],
+)
+def test_the_id_of_an_event_covers_its_exact_time(kind: str, changed: str):
+    payload = without(accepted(kind), ("changed",))
+    raw = raw_of(kind, payload, "json", changed_at=datetime.fromisoformat(changed))
+    assert_fast(fetched(raw), fast=True)
+    mapped = raw_of(kind, {**accepted(kind), "changed": changed}, "json")
+    assert_fast(fetched(mapped), fast=True)
+
+
 @pytest.mark.parametrize(
     "native_id", [CARD, CARD.upper(), "card 17", "\u00e4/\u00f6 |%20", CARD[:-1]]
 )
