@@ -13,7 +13,7 @@ from tests.support.living_texts import live_texts_with
 
 PEOPLE = 4
 ROUNDS = 3
-PRESENCES = {"micro"}
+PRESENCES = {"micro_rule"}
 """The memories that are keyed by which values a record has, and not by the values."""
 STREAMS = {
     "credentials": "credential",
