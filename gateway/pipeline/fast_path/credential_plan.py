@@ -20,7 +20,9 @@ from gateway.harmonise.tables.compiled_tables import Tables
 from gateway.harmonise.values.misread_text import is_suspect
 from gateway.identifiers import is_student_identifier
 from gateway.messages.topics import CREDENTIALS_TOPIC, POINTERS_TOPIC
+from gateway.pipeline.fast_path import credential_members
 from gateway.pipeline.fast_path.catalogue_plans import outcomes_member
+from gateway.pipeline.fast_path.credential_members import nested
 from gateway.pipeline.fast_path.memory import NotFastError
 from gateway.pipeline.fast_path.plan import (
     AWARD_DAYS,
@@ -40,7 +42,7 @@ from gateway.pipeline.fast_path.pointer import POINTER_FIELDS, PointerWriter
 from gateway.records import Assessment, Issue, LangMap, RawRecord
 from gateway.render import elm_common, elm_credential, elm_credits, elm_levels
 from gateway.render.annex1 import Elements
-from gateway.render.elm_common import EDC, ID_PREFIX_MARKER
+from gateway.render.elm_common import EDC
 from gateway.render.elm_credential import SPECIFICATION_PREFIX
 from gateway.render.record_ids import person_iri_writer
 from gateway.render.render import ASSURED_OUTCOMES, SEALING_REQUIRED
@@ -51,7 +53,6 @@ _HOLDER = tuple(
 )
 _NAMES = tuple(name for name in _HOLDER if name != "holder.birth_date")
 _NO_ASSESSMENT = Assessment()
-_HOMEPAGE = SPECIFICATION_PREFIX.removeprefix(ID_PREFIX_MARKER) + b"homepage"
 
 
 def credential_plan(
@@ -138,23 +139,26 @@ def _parts() -> tuple[Part, ...]:
         Written(elm_credential.subject_start, _HOLDER),
         Constant(elm_credential.CLAIM),
         Written(
-            _achievement_start, ("title_json", "process", "description")
+            credential_members.achievement_start, ("title_json", "process", "description")
         ),
         Remembered("credits", "received"),
         Constant(elm_credential.SPECIFIED_BY),
         Remembered("level", "start"),
         *_specification(),
-        Written(_proof_of_specification, ("assessment_specification", "assessment.grade")),
+        Written(
+            elm_credential.proof_of_specification,
+            ("assessment_specification", "assessment.grade"),
+        ),
         Constant(b"}"),
         Written(
-            _graded_assessment,
+            credential_members.graded_assessment,
             (
                 "assessment_start", "process", "assessment.grade",
                 "assessment_scale", "assessment_supervision", "assessment.assessed_on",
                 "assessment_specification",
             ),
         ),
-        Written(_further_information, ("further_information",)),
+        Written(credential_members.further_information_member, ("further_information",)),
         Constant(b"}}}"),
     )  # fmt: skip
 
@@ -164,13 +168,13 @@ def _specification() -> tuple[Part, ...]:
     return (
         Constant(b'"title":'),
         Value("title_json"),
-        Written(_description, ("description",)),
+        Written(credential_members.description_member, ("description",)),
         Remembered("subject", "fields"),
         Written(partial(outcomes_member, EDC, SPECIFICATION_PREFIX), ("learning_outcomes",)),
         Remembered("credits", "points"),
         Written(elm_common.workload_members, ("workload_hours", "duration_months")),
-        Written(_entry_requirement, ("entry_requirement",)),
-        Written(_homepage, ("homepage",)),
+        Written(credential_members.entry_requirement_member, ("entry_requirement",)),
+        Written(credential_members.homepage_member, ("homepage",)),
         Remembered("mode", "mode"),
         Remembered("level", "other_levels"),
         Remembered("kind", "short_programme"),
@@ -205,7 +209,7 @@ def _learning() -> tuple[Group, ...]:
                 "start": lambda record: (
                     elm_credential.specification_start(elm_levels.levels(record))
                 ),
-                "other_levels": lambda record: _nested(elm_common.other_levels_member(record, EDC)),
+                "other_levels": lambda record: nested(elm_common.other_levels_member(record, EDC)),
                 "levels": elm_levels.levels,
                 "eqf": lambda record: record.eqf_level,
                 "cycle": lambda record: record.cycle,
@@ -224,7 +228,7 @@ def _learning() -> tuple[Group, ...]:
             ),
             {
                 "received": elm_credential.received_member,
-                "points": lambda record: _nested(elm_common.credit_member(record)),
+                "points": lambda record: nested(elm_common.credit_member(record)),
                 "note": _credit_note,
                 "is_known": lambda record: (
                     record.credit_points is not None or record.credit_framework is not None
@@ -259,7 +263,7 @@ def _learning() -> tuple[Group, ...]:
 
 def _credit_note(record: Any) -> bytes:
     amount = elm_credits.national_amount(record)
-    return _nested(elm_common.additional_notes((amount,))) if amount else b""
+    return nested(elm_common.additional_notes((amount,))) if amount else b""
 
 
 def _bodies(harmoniser: Harmoniser) -> tuple[Group, ...]:
@@ -432,39 +436,3 @@ def _conclude(
         }
     )
     return Conclusion(issues, elements._replace(quality_assurance=is_assured)._asdict(), facts)
-
-
-# parts that are written for each record
-
-
-def _achievement_start(title: bytes, process: bytes, description: LangMap | None) -> bytes:
-    return elm_credential.achievement_start(title, process, description or {})
-
-
-def _graded_assessment(start: bytes, process: bytes, grade: str | None, *rest: Any) -> bytes:
-    return elm_credential.assessment_member(start, process, grade, *rest) if grade else b""
-
-
-_proof_of_specification = elm_credential.proof_of_specification
-
-
-def _description(text: LangMap | None) -> bytes:
-    return elm_common.description_member(text or {})
-
-
-def _entry_requirement(text: LangMap | None) -> bytes:
-    return _nested(elm_common.entry_requirement_member(text or {}))
-
-
-def _homepage(url: str | None) -> bytes:
-    # The rule has checked the address, because the field is a web address.
-    return b',"homepage":' + elm_common.checked_web_resource(url, EDC, _HOMEPAGE) if url else b""
-
-
-def _further_information(text: LangMap | None) -> bytes:
-    return elm_credential.further_information_member(text or {})
-
-
-def _nested(json: bytes) -> bytes:
-    """Return a member of the specification with the ids of its nodes below that of it."""
-    return json.replace(ID_PREFIX_MARKER, SPECIFICATION_PREFIX)
