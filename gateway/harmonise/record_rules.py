@@ -317,12 +317,14 @@ def find_bad_day(
         return "awarded_on", str(Code.DATE_IMPLAUSIBLE), _NO_STAND_IN
     if born is not None and not _FIRST_YEAR <= born.year <= _LAST_YEAR:
         return "holder.birth_date", str(Code.DATE_IMPLAUSIBLE), _NO_STAND_IN
-    issued_on = issued.date() if isinstance(issued, datetime) else issued
     if awarded is not None and is_in_future(awarded, country):
         return "awarded_on", str(NoLevelReason.DAY_IN_FUTURE), _HAS_COME
-    if issued_on is not None and is_in_future(issued_on, country):
+    issued_on = issued.date() if isinstance(issued, datetime) else issued
+    # A day that is not after the award has come, too.
+    begun = awarded or date.min
+    if issued_on is not None and issued_on > begun and is_in_future(issued_on, country):
         return "issued_at", str(NoLevelReason.DAY_IN_FUTURE), _HAS_COME
-    if born is not None and is_in_future(born, country):
+    if born is not None and born > begun and is_in_future(born, country):
         return "holder.birth_date", str(NoLevelReason.DAY_IN_FUTURE), _HAS_COME
     if awarded is not None and born is not None and born >= awarded:
         return "awarded_on", str(Code.DATES_UNORDERED), "expected a birth before the award"

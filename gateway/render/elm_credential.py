@@ -203,7 +203,8 @@ def subject_start(
         json_text += b',"givenName":{"%b":%b}' % (_NO_LANGUAGE, dumps(given_name))
     if family_name:
         json_text += b',"familyName":{"%b":%b}' % (_NO_LANGUAGE, dumps(family_name))
-    if full := full_name or " ".join(filter(None, (given_name, family_name))):
+    both = f"{given_name} {family_name}" if given_name and family_name else None
+    if full := full_name or both or given_name or family_name:
         json_text += b',"fullName":{"%b":%b}' % (_NO_LANGUAGE, dumps(full))
     if birth_date:
         json_text += b',"dateOfBirth":%b' % date_as_datetime(birth_date)
@@ -270,7 +271,7 @@ def awarding_process(body: bytes, awarded: date | None) -> bytes:
     )
 
 
-def achievement_start(title: bytes, process: bytes, description: LangMap) -> bytes:
+def achievement_start(title: bytes, process: bytes, description: LangMap | None) -> bytes:
     """Return the first members of an achievement. ``title`` is JSON."""
     json_text = b'{"id":"\0achievement","type":"LearningAchievement","title":%b,"awardedBy":%b' % (
         title,
@@ -360,13 +361,18 @@ def supervision_member(assessment: Assessment) -> bytes:
 def assessment_member(
     start: bytes,
     process: bytes,
-    grade: str,
+    grade: str | None,
     scale: str | None,
     supervision: bytes,
     assessed_on: date | None,
     specification: bytes | None,
 ) -> bytes:
-    """Return an assessment with the grade of the registry, which the profile requires."""
+    """Return an assessment with the grade of the registry, which the profile requires.
+
+    Without a grade, return nothing.
+    """
+    if not grade:
+        return b""
     shown = f"{grade} ({scale})" if scale else grade
     return b"".join(
         (

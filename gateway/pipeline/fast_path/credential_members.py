@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from gateway.records import LangMap
 from gateway.render import elm_common, elm_credential
 from gateway.render.elm_common import EDC, ID_PREFIX_MARKER
 from gateway.render.elm_credential import SPECIFICATION_PREFIX
 
 _HOMEPAGE = SPECIFICATION_PREFIX.removeprefix(ID_PREFIX_MARKER) + b"homepage"
-
-
-def achievement_start(title: bytes, process: bytes, description: LangMap | None) -> bytes:
-    """Return the beginning of the achievement."""
-    return elm_credential.achievement_start(title, process, description or {})
-
-
-def graded_assessment(start: bytes, process: bytes, grade: str | None, *rest: Any) -> bytes:
-    """Return the assessment with its grade, or nothing without a grade."""
-    return elm_credential.assessment_member(start, process, grade, *rest) if grade else b""
 
 
 def description_member(text: LangMap | None) -> bytes:

@@ -86,7 +86,7 @@ def credential_plan(
             Check(has_true_days, ("awarded_on", "issued_at", "holder.birth_date")),
             Check(_has_sound_holder, _NAMES),
             Check(_is_usual, ("revoked", "signed_original")),
-            Check(_has_holder, ("kind_is_micro", *_HOLDER, "holder.pseudonym")),
+            Check(_has_holder, (*_HOLDER, "holder.pseudonym"), applies="kind_is_micro"),
         ),
         days=AWARD_DAYS,
         facts=(
@@ -139,7 +139,7 @@ def _parts() -> tuple[Part, ...]:
         Written(elm_credential.subject_start, _HOLDER),
         Constant(elm_credential.CLAIM),
         Written(
-            credential_members.achievement_start, ("title_json", "process", "description")
+            elm_credential.achievement_start, ("title_json", "process", "description")
         ),
         Remembered("credits", "received"),
         Constant(elm_credential.SPECIFIED_BY),
@@ -151,7 +151,7 @@ def _parts() -> tuple[Part, ...]:
         ),
         Constant(b"}"),
         Written(
-            credential_members.graded_assessment,
+            elm_credential.assessment_member,
             (
                 "assessment_start", "process", "assessment.grade",
                 "assessment_scale", "assessment_supervision", "assessment.assessed_on",
@@ -346,9 +346,9 @@ def _is_usual(revoked: bool | None, original: str | None) -> bool:
     return not (revoked or original)
 
 
-def _has_holder(micro: bool, *values: Any) -> bool:
-    """Return whether a micro-credential names its holder, and allow others without one."""
-    return not micro or any(value is not None for value in values)
+def _has_holder(*values: Any) -> bool:
+    """Return whether a micro-credential names its holder."""
+    return any(value is not None for value in values)
 
 
 def _issues_of_grade(

@@ -254,7 +254,7 @@ class _FastWriter(KeyWriter):
 
     def _is_about_record(self, check: Check) -> bool:
         """Return whether a check reads only values that no other record shares."""
-        return self._plan.group_parts.isdisjoint(check.fields)
+        return self._plan.group_parts.isdisjoint((*check.fields, check.applies))
 
     def _emit_text_checks(self, variables: Mapping[str, str]) -> None:
         with self.emit_block(f"if not {variables['title']}:"):
@@ -273,7 +273,8 @@ class _FastWriter(KeyWriter):
             return
         test = self.bind(f"check_{check.test.__name__}", check.test)
         values = [variables[name] for name in check.fields]
-        with self.emit_block(f"if not {test}({', '.join(values)}):"):
+        applies = f"{variables[check.applies]} and " if check.applies else ""
+        with self.emit_block(f"if {applies}not {test}({', '.join(values)}):"):
             self.emit("return None")
 
     # groups

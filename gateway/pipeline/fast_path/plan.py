@@ -62,6 +62,8 @@ class Check:
 
     test: Callable[..., bool]
     fields: tuple[str, ...]
+    applies: str = ""
+    """The value without which the test is not made, if there is one."""
 
 
 @dataclass(frozen=True, slots=True)
