@@ -9,6 +9,7 @@ import pytest
 
 from bench.harmonise import Fetched
 from gateway.harmonise.providers import Providers
+from gateway.messages.cloudevents import decode_raw
 from gateway.records import Organisation, Provider, QualityReport
 from tests.support.equality import Comparison, World, facts, fetched
 from tests.support.equality_neighbours import neighbours
@@ -161,3 +162,25 @@ def test_no_memory_holds_a_value_about_the_holder():
     for private in ("Aino", "Esimerkki", "n-1", "grade-", "1990", "student.university", "esi:"):
         assert private not in held
     assert all(len(known.entries) == 1 for known in path.memories if known.fields)
+
+
+def test_rules_without_levels_credits_scale_and_pseudonym_are_fast():
+    """A group without rules has the same parts for each record."""
+    connector = every_kind("json")
+    stream = connector.streams["credentials"]
+    left_out = ("nqf_", "eqf_", "cycle", "credit_", "holder.pseudonym", "assessment.", "issuer")
+    rules = {
+        target: rule
+        for target, rule in stream.map.items()
+        if not target.startswith(left_out) or target == "assessment.grade"
+    }
+    connector = connector.with_streams({"credentials": stream.model_copy(update={"map": rules})})
+    records = records_of([award(), micro(), award(exam=EXAM | {"grade": None}), award()])
+    results = Comparison(World({"every-kind": connector})).assert_equal(records, passes=2)
+    assert {result["outcome"] for result in results} == {"accepted"}
+    assert "grade_without_scale" in results[0]["issues"]
+    processor = processor_of(connector)
+    first = records[0]
+    processor(first)
+    [(_, path)] = all_fast_paths(processor)
+    assert path.process(decode_raw(first.key, first.value, first.headers), 0) is not None
