@@ -34,7 +34,6 @@ from gateway.render.elm_common import ID_PREFIX_MARKER, ProfileStyle
 from gateway.render.elm_periods import validity_text
 
 _OUTCOMES = tuple[LearningOutcome, ...]
-_ONLY_TITLE = {"title"}
 
 
 _NO_PREFIX = ID_PREFIX_MARKER
@@ -285,7 +284,7 @@ def outcomes_member(
     """Return the member for learning outcomes that rules have mapped."""
     written: list[bytes] = []
     for number, item in enumerate(items or (), 1):
-        if style.ordered or item.keys() != _ONLY_TITLE:
+        if style.ordered or len(item) != 1 or "title" not in item:
             return _nested(_unusual_outcomes_member(style, items), prefix)
         written += (_outcome_start(number, prefix), dumps(item["title"]), b"}")
     return b',"learningOutcome":[%b]' % b"".join(written) if written else b""
@@ -332,8 +331,12 @@ def _notes(
 ) -> bytes:
     """Return the notes on an entry: its days, if no body awards it, and the national credits."""
     days = None if awarding else validity_text(start, end)
-    notes = [text for text in (days, amount) if text]
-    return _nested(elm_common.additional_notes(notes), prefix) if notes else b""
+    return _notes_member(days, amount, prefix) if days or amount else b""
+
+
+@lru_cache(maxsize=1_000)
+def _notes_member(days: str | None, amount: str | None, prefix: bytes) -> bytes:
+    return _nested(elm_common.additional_notes([text for text in (days, amount) if text]), prefix)
 
 
 def _short_programme(micro: bool) -> bytes:
