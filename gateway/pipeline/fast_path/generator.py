@@ -18,11 +18,13 @@ from gateway.harmonise.mapping.rule_functions import (
     Constant,
     FieldRule,
     ImpliedFramework,
+    ItemList,
     SingleValue,
+    nested_rules,
 )
 from gateway.harmonise.mapping.rule_shapes import describe_source, is_shared
 from gateway.pipeline.fast_path.key_writer import KeyWriter
-from gateway.pipeline.fast_path.memory import Memory
+from gateway.pipeline.fast_path.memory import Memory, NotFastError
 from gateway.pipeline.fast_path.plan import (
     AWARD_DAYS,
     STATUS_DAYS,
@@ -77,6 +79,17 @@ def split_steps(
 def _belongs(step: FieldRule, group: Group) -> bool:
     path = (*step.parents, step.name)
     return any(".".join(path[:length]) in group.fields for length in range(1, len(path) + 1))
+
+
+def _reads_days(step: FieldRule) -> bool:
+    """Return whether a rule, or one inside it, reads a table at the day of another field.
+
+    Such a rule needs the values of the record, which the fast path keeps in variables.
+    """
+    return step.reads_other_targets or any(
+        isinstance(shape, ItemList) and any(map(_reads_days, shape.steps))
+        for shape in nested_rules(step.shape)
+    )
 
 
 def is_in_higher_education(steps: Sequence[FieldRule]) -> bool:
@@ -145,6 +158,8 @@ class _FastWriter(KeyWriter):
     def function(self, steps: Sequence[FieldRule]) -> None:
         """Write the function for all steps of a kind of record."""
         own, grouped = split_steps(self._plan, steps)
+        if any(map(_reads_days, own)):
+            raise NotFastError
         groups = [group for group in self._plan.groups if grouped[group.name]]
         self._level_decides = bool(grouped.get("level")) and not is_in_higher_education(steps)
         empty = self._record_type(id="")
