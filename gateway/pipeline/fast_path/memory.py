@@ -10,8 +10,8 @@ from typing import Any
 
 from gateway.config.expressions.compiler import is_element
 
-MAX_ENTRIES = 10_000
-MAX_KEY_CHARACTERS = 2_000
+MAX_ENTRIES = 4_096
+MAX_KEY_CHARACTERS = 1_000
 """The length of the texts of a key, at most. It limits the memory that a registry can fill."""
 
 Entry = tuple[Any, ...]
