@@ -39,7 +39,7 @@ log = structlog.get_logger()
 
 _NO_CONTEXT: Mapping[str, Any] = MappingProxyType({})
 _TRIAL, _PAUSE = 1_000, 20_000
-"""After a trial in which most records go the ordinary way, no record is tried for a pause."""
+"""After a trial in which most records go the ordinary way or both ways, a pause follows."""
 
 
 class FastPath:
@@ -78,10 +78,10 @@ class FastPath:
             result = self._run(raw, timestamp)
         except Exception:  # noqa: BLE001 - the ordinary way decides about each record that differs
             result = None
-        if result is not None:
-            self._fast += 1
-        elif self.trials:
+        if result is None:
             self._withdraw()
+        elif not self.trials:  # a record with new values costs more than on the ordinary way
+            self._fast += 1
         return result
 
     def compare(self, fast: ProcessedRecord, ordinary: ProcessedRecord) -> ProcessedRecord:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from bench.peers.records import bodies
 from gateway.config.target_fields import find_target
@@ -133,3 +134,17 @@ def test_a_kind_of_which_most_records_are_not_fast_is_not_tried_for_a_while():
 def test_the_ordinary_way_is_used_while_old_pseudonym_keys_are_configured():
     processor: RecordProcessor = processor_of(JOB, previous=b"an older key, for tests only")
     assert processor.fast_paths is None
+
+
+def test_a_kind_of_which_most_records_have_new_values_is_not_tried_for_a_while():
+    processor = processor_of(JOB)
+    records = []
+    for raw in job_records(3_000):
+        body = (raw.body or b"").replace(b'"schac":"', b'"schac":"n' + raw.native_id.encode())
+        records.append(fetched(replace(raw, body=body)))
+    for record in records:
+        processor(record)
+    [(_, path)] = all_fast_paths(processor)
+    bodies_known = next(known for known in path.memories if known.name == "bodies")
+    assert len(bodies_known.entries) <= 1_000
+    assert path.differences == 0
