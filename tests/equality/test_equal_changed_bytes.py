@@ -1,7 +1,7 @@
 """A record with changed bytes has the result of the ordinary way.
 
 ``EQUALITY_CHANGES`` is the number of changed records, at least 100,000 unless you set it, and
-``EQUALITY_SEED`` selects others. ``make equality`` runs a million.
+``EQUALITY_SEED`` selects others.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ from tests.support.equality_records import (
     inline_records,
 )
 from tests.support.every_kind import FORMATS, KINDS, accepted, every_kind, raw_of
+
+pytestmark = pytest.mark.slow
+"""``make equality`` runs these tests."""
 
 CHANGES = int(os.environ.get("EQUALITY_CHANGES", "100000"))
 SEED = int(os.environ.get("EQUALITY_SEED", "20260301"))

@@ -15,6 +15,9 @@ import pytest
 from tests.support.equality import Comparison, World, fetched
 from tests.support.every_kind import FORMATS, Format, accepted, every_kind, raw_of
 
+pytestmark = pytest.mark.slow
+"""``make equality`` runs these tests."""
+
 RECORDS = 1_000
 USUAL = 0.9
 """How often a value is a usual one, so that enough records are accepted."""

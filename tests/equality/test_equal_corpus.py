@@ -28,6 +28,9 @@ from tests.support.equality_records import (
 from tests.support.saved_providers import saved_providers
 from tests.support.saved_replies import REFERENCE, REGISTRIES
 
+pytestmark = pytest.mark.slow
+"""``make equality`` runs these tests."""
+
 MAX_SAVED = 400
 """The records of one saved reply that are compared: the first and the last ones."""
 

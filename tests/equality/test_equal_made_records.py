@@ -29,6 +29,9 @@ from tests.support.equality_neighbours import (
 )
 from tests.support.every_kind import FORMATS, KINDS, Format, accepted, every_kind, raw_of
 
+pytestmark = pytest.mark.slow
+"""``make equality`` runs these tests."""
+
 EXAMPLES = int(os.environ.get("EQUALITY_EXAMPLES", "400"))
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=12)
 SCALARS = st.one_of(

@@ -33,6 +33,9 @@ from tests.support.every_kind import (
     raw_of_body,
 )
 
+pytestmark = pytest.mark.slow
+"""``make equality`` runs these tests."""
+
 COUNTRIES = [one.country for one in mapping_tables().mappings if one.country != "EHEA"]
 GROUPS = 8
 FIRST_DAY, DAYS = date(1950, 1, 1), 27_900
