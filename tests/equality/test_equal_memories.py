@@ -63,7 +63,7 @@ def test_nobody_stays_in_a_memory(form: Format):
     assert live_texts_with(parts) == []
 
 
-def _tells_only_presence(key) -> bool:
+def _holds_only_presence(key) -> bool:
     """Return whether a key says only which values a record has."""
     return all(type(value) is bool for value in (key if type(key) is tuple else (key,)))
 
@@ -81,7 +81,7 @@ def test_no_key_reads_a_personal_field(form: Format):
                 continue
             for memory in path.memories:
                 if memory.name in PRESENCES:
-                    assert all(map(_tells_only_presence, memory.entries))
+                    assert all(map(_holds_only_presence, memory.entries))
                     continue
                 for field in memory.fields:
                     target = find_target(record_type(settings.emits), field)

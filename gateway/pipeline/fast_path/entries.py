@@ -22,7 +22,7 @@ from gateway.pipeline.fast_path.memory import MAX_ENTRIES, Entry, NotFastError
 from gateway.pipeline.fast_path.plan import Conclusion, Group, Plan, Presence
 from gateway.records import Issue, Lookup, Provenance
 
-Told = tuple[tuple[int, tuple[Lookup, ...], tuple[Issue, ...]], ...]
+Additions = tuple[tuple[int, tuple[Lookup, ...], tuple[Issue, ...]], ...]
 """What a group adds to the provenance: lookups and issues, each with their place."""
 _AFTER_RULES = {
     "level": 1_000_001,
@@ -59,8 +59,8 @@ class EntryMaker:
             raise NotFastError
         self._tables = tables
         self._country = harmoniser.connector.country
-        self._told: dict[Told, int] = {}
-        self._told_by_number: list[Told] = []
+        self._additions: dict[Additions, int] = {}
+        self._additions_by_number: list[Additions] = []
         self._periods: dict[tuple[date | None, date | None], tuple[int, int]] = {}
         self._award_periods: dict[date, tuple[int, int, int]] = {}
         self._period_numbers: dict[Any, int] = {}
@@ -134,30 +134,34 @@ class EntryMaker:
     ) -> Entry:
         named_days = zip(self._plan.days, days, strict=True)
         partly: dict[str, Any] = {name: day for name, day in named_days if day is not None}
-        told: list[tuple[int, tuple[Lookup, ...], tuple[Issue, ...]]] = []
+        additions: list[tuple[int, tuple[Lookup, ...], tuple[Issue, ...]]] = []
         for position, step in (*level_steps, *steps):
             state = MappingState(partly)
             value = step.shape.run(node, context, state)
             if value is not None:
                 set_field(partly, step.parents, step.name, value)
             if (state.lookups or state.issues) and (position, step) in steps:
-                told.append((position, tuple(state.lookups), tuple(state.issues)))
+                additions.append((position, tuple(state.lookups), tuple(state.issues)))
         usual = None
         if group.judge:
             judged = self._judge(group.judge, partly)
             partly, usual = judged.values, judged.usual
-            told.append((_AFTER_RULES[group.judge], judged.lookups, judged.issues))
+            additions.append((_AFTER_RULES[group.judge], judged.lookups, judged.issues))
             if judged.later_issues:
-                told.append((_AFTER_RULES["size"], (), judged.later_issues))
+                additions.append((_AFTER_RULES["size"], (), judged.later_issues))
         record = msgspec.convert({**partly, "id": ""}, type=self._record_type)
         original_parts = [write(record) for write in group.original_parts.values()]
         record, _, listed, issues = self._harmoniser.identify_institution(record, "")
         if listed or issues:
-            told.append((_AFTER_RULES["institution"], listed, issues))
+            additions.append((_AFTER_RULES["institution"], listed, issues))
         if not group.allows(record):
             raise NotFastError
         parts = [*(write(record) for write in group.parts.values()), *original_parts]
-        return self._number(tuple(told)), *([usual] if group.judge == "credits" else ()), *parts
+        return (
+            self._number(tuple(additions)),
+            *([usual] if group.judge == "credits" else ()),
+            *parts,
+        )
 
     def presence_maker(self, presence: Presence) -> Callable[..., Entry]:
         """Return the function that makes the entries of a rule about which fields there are."""
@@ -179,30 +183,32 @@ class EntryMaker:
             values, country=self._country, emits=self._emits, tables=self._tables
         )
 
-    def _number(self, told: Told) -> int:
-        """Return the number of what a group tells. Equal things have one number."""
-        number = self._told.setdefault(told, len(self._told))
-        if number == len(self._told_by_number):
-            self._told_by_number.append(told)
+    def _number(self, additions: Additions) -> int:
+        """Return the number of additions to the provenance. Equal ones have one number."""
+        number = self._additions.setdefault(additions, len(self._additions))
+        if number == len(self._additions_by_number):
+            self._additions_by_number.append(additions)
         if number >= MAX_ENTRIES:
             raise NotFastError
         return number
 
-    def told_entry(self, *told_numbers: Any) -> Entry:
-        """Return the provenance header and the counted labels of what the groups tell.
+    def provenance_entry(self, *addition_numbers: Any) -> Entry:
+        """Return the provenance header and the counted labels of what the groups add.
 
         If the plan has facts, their values follow the numbers of the groups.
         """
-        numbers, conclusion = told_numbers, _NOTHING
+        numbers, conclusion = addition_numbers, _NOTHING
         if self._plan.conclude is not None:
-            numbers, conclusion = told_numbers[:-1], self._plan.conclude(*told_numbers[-1])
-        # Two groups may read one field, which tells the same to both.
-        by_place = {part[0]: part for number in numbers for part in self._told_by_number[number]}
+            numbers, conclusion = addition_numbers[:-1], self._plan.conclude(*addition_numbers[-1])
+        # Two groups may read one field, which adds the same to both.
+        by_place = {
+            part[0]: part for number in numbers for part in self._additions_by_number[number]
+        }
         for name, found in conclusion.issues.items():
             by_place[_AFTER_RULES[name]] = (_AFTER_RULES[name], (), found)
-        told = [by_place[place] for place in sorted(by_place)]
-        lookups = tuple(lookup for _, found, _ in told for lookup in found)
-        issues = tuple(issue for _, _, found in told for issue in found)
+        additions = [by_place[place] for place in sorted(by_place)]
+        lookups = tuple(lookup for _, found, _ in additions for lookup in found)
+        issues = tuple(issue for _, _, found in additions for issue in found)
         country = self._country
         table_versions, unmapped = lookup_labels.lookup_labels(country, lookups)
         codes = tuple([issue.code for issue in issues])

@@ -195,10 +195,10 @@ def _build(around: _Surroundings, event_ids: EventIds) -> FastPath:
     maker = EntryMaker(around.harmoniser, around.name, kind.emits, kind.record, plan)
     trials: Trials = []
     memories = _memories(around, maker, trials)
-    told = Memory("told", (), maker.told_entry, trials)
+    provenance = Memory("provenance", (), maker.provenance_entry, trials)
     names = {
-        "known_told": told.entries.get,
-        "learn_told": lambda key: told.learn(key, *key),
+        "known_provenance": provenance.entries.get,
+        "learn_provenance": lambda key: provenance.learn(key, *key),
         "periods": maker.periods,
         "status_period_of": maker.status_period,
         "award_periods": maker.award_periods,
@@ -215,7 +215,7 @@ def _build(around: _Surroundings, event_ids: EventIds) -> FastPath:
     if around.compiled.payload == "json" and kind.judge is None:
         reader = generate_for_reader(plan, kind.steps, kind.record, memories, names, title)
     run = _runner(around, process, reader)
-    return FastPath(run, (*memories.values(), told), trials, source)
+    return FastPath(run, (*memories.values(), provenance), trials, source)
 
 
 def _memories(around: _Surroundings, maker: EntryMaker, trials: Trials) -> dict[str, Memory]:
@@ -297,9 +297,9 @@ def _finisher(
     }
 
     def finish(
-        raw: RawRecord, key: bytes, value: bytes, told: Entry, second: bytes | None = None
+        raw: RawRecord, key: bytes, value: bytes, shared: Entry, second: bytes | None = None
     ) -> ProcessedRecord:
-        provenance, issues, table_versions = told
+        provenance, issues, table_versions = shared
         outgoing = [OutgoingRecord(topic, key, value, headers(raw, key, value, provenance))]
         if second_topic:
             second_headers = encoders[second is not None](raw, key, second, provenance)

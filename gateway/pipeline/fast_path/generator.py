@@ -1,7 +1,7 @@
 """Generate the function of the fast path for one kind of record.
 
 The function maps the fields that each record has for itself with the code of
-:mod:`gateway.harmonise.mapping.code_generator`. For the other fields it reads only what stands in
+:mod:`gateway.harmonise.mapping.code_generator`. For the other fields it reads only what is in
 the record, and looks up the parts of the document that were made for the same values before.
 """
 
@@ -183,8 +183,8 @@ class _FastWriter(KeyWriter):
                 name: self._literal(self._constants[name]) if name in self._constants else name
                 for name in self._plan.group_parts
             }
-            told = [self._emit_parts(group, variables) for group in groups]
-            told += [
+            additions = [self._emit_parts(group, variables) for group in groups]
+            additions += [
                 self._emit_presence(presence, variables)
                 for presence in self._plan.presences
                 if self._constants.get(presence.fields[0], True)
@@ -197,8 +197,8 @@ class _FastWriter(KeyWriter):
                 self._emit_second(self._plan.second, variables)
             self._emit_document(variables)
             if self._plan.facts:
-                told.append(self._emit_facts(variables))
-            self._emit_told(told)
+                additions.append(self._emit_facts(variables))
+            self._emit_provenance(additions)
 
     def _emit_rule(self, step: FieldRule, scope: Scope) -> None:
         """Write a rule. A value of the record itself stays in its variable."""
@@ -328,25 +328,25 @@ class _FastWriter(KeyWriter):
                 self.emit(f"{entry} = {entry} or {learn}")
 
     def _emit_parts(self, group: Group, variables: Mapping[str, str]) -> str:
-        """Write the variables of an entry, and return the one of what it tells."""
-        told = f"{group.name}_told"
+        """Write the variables of an entry, and return the one of what it adds to the provenance."""
+        additions = f"{group.name}_additions"
         parts = [f"{group.name}_{part}" for part in (*group.parts, *group.original_parts)]
         usual = ["usual"] if group.judge == "credits" else []
-        self.emit(f"{', '.join((told, *usual, *parts))}, = {group.name}_entry")
+        self.emit(f"{', '.join((additions, *usual, *parts))}, = {group.name}_entry")
         if usual:
             hours, months = variables["workload_hours"], variables["duration_months"]
             if (hours, months) != ("None", "None"):
                 self.emit(f"if usual is not None and not usual.covers({hours}, {months}):")
                 self.emit("    return None")
-        return told
+        return additions
 
     def _emit_presence(self, presence: Presence, variables: Mapping[str, str]) -> str:
         """Write the look-up of what a rule says about the fields that a record has."""
         name = presence.name
         values = [f"bool({variables[field]})" for field in presence.fields]
         self.emit(f"key = ({', '.join(values)},)")
-        self.emit(f"{name}_told, = known_{name}(key) or learn_{name}(key, *key)")
-        return f"{name}_told"
+        self.emit(f"{name}_additions, = known_{name}(key) or learn_{name}(key, *key)")
+        return f"{name}_additions"
 
     def _emit_facts(self, variables: Mapping[str, str]) -> str:
         """Write what the provenance says about this record alone, and return its variable."""
@@ -436,10 +436,10 @@ class _FastWriter(KeyWriter):
         with self.emit_block("if second is not None and type(second) is not bytes:"):
             self.emit("return None")
 
-    def _emit_told(self, told: Sequence[str]) -> None:
+    def _emit_provenance(self, additions: Sequence[str]) -> None:
         self.emit("# provenance and headers")
-        self.emit(f"key = ({', '.join(told)},)")
-        self.emit("entry = known_told(key) or learn_told(key)")
+        self.emit(f"key = ({', '.join(additions)},)")
+        self.emit("entry = known_provenance(key) or learn_provenance(key)")
         if self._plan.second is None:
             self.emit("return finish(raw, root, document, entry)")
         else:

@@ -123,7 +123,7 @@ Part = Constant | Root | Remembered | Value | Written
 
 @dataclass(frozen=True, slots=True)
 class Conclusion:
-    """What a record adds to its provenance, beside the values that records share."""
+    """What a record adds to its provenance, besides the values that records share."""
 
     issues: Mapping[str, tuple[Issue, ...]]
     """Issues by their place among the others: ``grade``, ``presence`` or ``document``."""
@@ -139,15 +139,15 @@ class Plan:
     groups: tuple[Group, ...]
     parts: tuple[Part, ...]
     checked: tuple[str, ...] = ()
-    """Fields that are mapped for each record, beside those of the written parts."""
+    """Fields that are mapped for each record, besides those of the written parts."""
     presences: tuple[Presence, ...] = ()
     checks: tuple[Check, ...] = ()
     days: tuple[str, ...] = CATALOGUE_DAYS
     """The fields whose days may decide which row of a table applies."""
     facts: tuple[Fact, ...] = ()
-    """Values beside those of the groups on which the provenance depends.
+    """Values besides those of the groups, on which the provenance depends.
 
-    They can be keys, and they never tell anything personal.
+    They can be keys, and they never hold anything personal.
     """
     conclude: Callable[..., Conclusion] | None = None
     """Returns what the values of ``facts`` add to the provenance."""

@@ -20,7 +20,7 @@ POINTER_FIELDS = (
     *("kind_names", "level_eqf", "level_cycle", "credits_points_number", "subject_isced"),
     *("awarding_body_itself", "assessment_type", "awarding_body_quality"),
 )
-"""The values that a pointer tells, in the order of the arguments of its writer."""
+"""The values that a pointer states, in the order of the arguments of its writer."""
 _OUTCOMES = tuple[LearningOutcome, ...]
 
 

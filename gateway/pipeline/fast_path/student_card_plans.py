@@ -39,7 +39,7 @@ _LEVEL_FIELDS = ("nqf_framework", "nqf_level", "eqf_declared", "degree_programme
 
 
 class Registry(NamedTuple):
-    """What the documents of a connector tell about it, and the key of its pseudonyms."""
+    """What the documents of a connector state about it, and the key of its pseudonyms."""
 
     connector: str
     country: str

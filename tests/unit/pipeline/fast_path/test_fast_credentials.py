@@ -53,12 +53,12 @@ def test_award_is_processed_on_the_fast_path(payload: dict[str, Any], form: Form
     record = fetched(raw_of("credentials", payload, form))
     first = processor(record)
     [(_, path)] = all_fast_paths(processor)
-    told = next(known for known in path.memories if known.name == "told")
+    provenance = next(known for known in path.memories if known.name == "provenance")
     assert first.outcome == "accepted"
-    assert [len(told.entries), path.differences] == [1, 0]
+    assert [len(provenance.entries), path.differences] == [1, 0]
     again = processor(record)
     assert [one.value for one in again.outgoing] == [one.value for one in first.outgoing]
-    assert len(told.entries) == 1
+    assert len(provenance.entries) == 1
 
 
 @pytest.mark.parametrize("make", [award, micro])
