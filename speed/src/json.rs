@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::str;
 
+use crate::guarded;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyInt, PyList, PyString, PyTuple};
 
@@ -293,7 +294,8 @@ impl JsonReader {
             keys: Vec::with_capacity(64),
             may_hold_invisible: false,
         };
-        let Some(mut found) = parser.document(&self.wanted, vec![None; self.size]) else {
+        let places = vec![None; self.size];
+        let Some(mut found) = guarded(|| parser.document(&self.wanted, places)) else {
             return Ok(None);
         };
         found.push(Some(PyBool::new(py, parser.may_hold_invisible).to_owned().into_any()));

@@ -5,6 +5,7 @@
 //! reads all of it. Unusual are a DOCTYPE, comments, processing instructions, CDATA, references to
 //! characters, other encodings than UTF-8, and names that are not ASCII.
 
+use crate::guarded;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -368,17 +369,19 @@ impl RecordCutter {
         let mut document = self.document.take()?;
         let rest = &mut self.rest;
         let is_read = py.detach(|| {
-            document.frames.clear();
-            document.count = 0;
-            if rest.is_empty() {
-                let read = document.feed(piece)?;
-                rest.extend_from_slice(&piece[read..]);
-            } else {
-                rest.extend_from_slice(piece);
-                let read = document.feed(rest)?;
-                rest.drain(..read);
-            }
-            Some(())
+            guarded(|| {
+                document.frames.clear();
+                document.count = 0;
+                if rest.is_empty() {
+                    let read = document.feed(piece)?;
+                    rest.extend_from_slice(&piece[read..]);
+                } else {
+                    rest.extend_from_slice(piece);
+                    let read = document.feed(rest)?;
+                    rest.drain(..read);
+                }
+                Some(())
+            })
         });
         is_read?;
         let records = (PyBytes::new(py, &document.frames), document.count);
