@@ -9,7 +9,11 @@ from functools import partial
 from typing import Any
 
 from gateway.config.connector import Connector, Push, Stream
-from gateway.config.expressions.compiler import CompiledExpression, compile_expression
+from gateway.config.expressions.compiler import (
+    CompiledExpression,
+    ExpressionError,
+    compile_expression,
+)
 from gateway.config.expressions.json_list_place import Gap
 from gateway.config.paging import Paging
 from gateway.fetch import paging
@@ -67,9 +71,13 @@ def _plain_expressions(
     if stream.deleted or stream.children:
         return ()
     texts = (*stream.id, stream.kind, stream.version, stream.changed_at)
-    expressions = [
-        compile_expression("xml", text, namespaces) for text in dict.fromkeys(filter(None, texts))
-    ]
+    try:
+        expressions = [
+            compile_expression("xml", text, namespaces)
+            for text in dict.fromkeys(filter(None, texts))
+        ]
+    except ExpressionError:  # the stream reads JSON, which its replies tell
+        return ()
     is_plain = all(expression.direct_path is not None for expression in expressions)
     # The texts are found again by the expression as the connector file writes it.
     is_same = all(expression.text in texts for expression in expressions)
