@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import structlog
 
 from gateway.check import check, check_document
 from gateway.check.report_formats import format_findings
@@ -203,6 +204,7 @@ class Folder:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
     monkeypatch.setattr(config_reloader, "CHECK_INTERVAL_SECONDS", 0.1)
+    structlog.reset_defaults()  # An earlier test may have configured the log as a worker does.
     return Folder(tmp_path)
 
 
